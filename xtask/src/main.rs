@@ -1,0 +1,2 @@
+//! The project jobs.
+fn main() {}
