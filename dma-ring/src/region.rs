@@ -233,25 +233,23 @@ impl DmaRegion {
     #[inline]
     fn word32(&self, offset: usize) -> Option<&AtomicU32> {
         let word = self.at(offset, 4)?.cast::<AtomicU32>();
+        if !word.is_aligned() {
+            return None;
+        }
         // SAFETY: inside the block (`at`), aligned (just checked), alive as
         // long as `self`, and any bit pattern is a valid word.
-        if word.is_aligned() {
-            Some(unsafe { word.as_ref() })
-        } else {
-            None
-        }
+        Some(unsafe { word.as_ref() })
     }
 
     #[inline]
     fn word64(&self, offset: usize) -> Option<&AtomicU64> {
         let word = self.at(offset, 8)?.cast::<AtomicU64>();
+        if !word.is_aligned() {
+            return None;
+        }
         // SAFETY: inside the block (`at`), aligned (just checked), alive as
         // long as `self`, and any bit pattern is a valid word.
-        if word.is_aligned() {
-            Some(unsafe { word.as_ref() })
-        } else {
-            None
-        }
+        Some(unsafe { word.as_ref() })
     }
 }
 
