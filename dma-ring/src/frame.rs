@@ -192,6 +192,31 @@ impl Frame {
         unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), meta.len as usize) }
     }
 
+    /// The bytes from `start` to the end of the data, with `start` counted from
+    /// the first byte of the buffer: `frame.headroom()` gives the data itself,
+    /// less gives headers that were pulled. Empty when `start` is behind the
+    /// end.
+    #[must_use]
+    #[inline]
+    pub fn bytes_from(&self, start: usize) -> &[u8] {
+        let meta = self.meta();
+        let end = (meta.offset + meta.len) as usize;
+        let start = start.min(end);
+        // SAFETY: `start <= offset + len <= capacity`.
+        let first = unsafe { meta.buffer.add(start) };
+        // SAFETY: as above; the bytes were zeroed when the pool was made, and
+        // the frame owns them.
+        unsafe { core::slice::from_raw_parts(first.as_ptr(), end - start) }
+    }
+
+    /// Bytes of memory that the frame occupies, metadata included: what counts
+    /// against a socket's receive buffer.
+    #[must_use]
+    #[inline]
+    pub fn truesize(&self) -> usize {
+        self.capacity() + size_of::<Meta>()
+    }
+
     /// Where the data starts, as devices see it. A receive ring gives this
     /// address to the device, with [`tailroom`](Self::tailroom) as the length.
     #[must_use]
