@@ -105,6 +105,20 @@ pub struct RingLimits {
     pub step: u16,
 }
 
+impl RingLimits {
+    /// Whether a ring can have this length.
+    ///
+    /// # Errors
+    /// [`NicError::RingLength`].
+    pub fn check(self, asked: u16) -> Result<(), NicError> {
+        if (self.min..=self.max).contains(&asked) && asked.is_multiple_of(self.step.max(1)) {
+            return Ok(());
+        }
+        let limits = self;
+        Err(NicError::RingLength { asked, limits })
+    }
+}
+
 /// How a NIC is to be opened.
 #[derive(Clone, Debug)]
 pub struct OpenConfig {

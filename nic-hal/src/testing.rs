@@ -1,1 +1,0 @@
-//! Fakes and the conformance suite.

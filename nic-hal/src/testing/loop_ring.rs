@@ -1,0 +1,349 @@
+//! The rings of a [`LoopNic`](super::LoopNic): descriptors as atomic words.
+//!
+//! A descriptor ring is an array of words and two free-running counters. The
+//! stack writes words and then `tail` (on a kick); the device's side, which is
+//! the port, writes a result into each word and then `completed`. Frames stay
+//! on the stack's side, as on real hardware: the port reaches their bytes
+//! through the pool's region alone, so that whatever the port does, a ring that
+//! is dropped returns its frames.
+
+use crate::nic::QueueId;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use softnet_dma_ring::{DmaRegion, DmaRing, Frame, FrameBatch, RingFull};
+use std::sync::{Mutex, PoisonError};
+
+/// A counter on a cache line of its own, since each has one writer.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Counter(AtomicU64);
+
+/// What the two sides of one ring share.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    /// The stack writes `offset << 16 | length` of a buffer in the region; the
+    /// port overwrites it with the length that it has received.
+    words: Box<[AtomicU64]>,
+    /// Descriptors that the device may work on, counted from the start.
+    tail: Counter,
+    /// Descriptors that the device has finished, counted from the start.
+    completed: Counter,
+    /// Descriptors whose frames the stack has taken back.
+    reaped: Counter,
+    /// Whether the device holds the ring. The device works under the lock, and
+    /// so whoever clears it knows that the device has let go.
+    held: Mutex<bool>,
+    /// The same, for the stack to look at without the lock.
+    open: AtomicBool,
+}
+
+/// One descriptor, as the device sees it.
+pub(super) struct Buffer {
+    /// Offset in the pool's region, in bytes.
+    pub(super) offset: usize,
+    /// Bytes to send, or bytes that may be received.
+    pub(super) len: usize,
+}
+
+impl Descriptors {
+    fn new(len: u16) -> Self {
+        Self {
+            words: (0..len.max(1)).map(|_| AtomicU64::new(0)).collect(),
+            tail: Counter::default(),
+            completed: Counter::default(),
+            reaped: Counter::default(),
+            held: Mutex::new(true),
+            open: AtomicBool::new(true),
+        }
+    }
+
+    fn word(&self, count: u64) -> &AtomicU64 {
+        &self.words[(count % self.words.len() as u64) as usize]
+    }
+
+    /// Whether frames wait for the stack to reap them.
+    ///
+    /// Sequentially consistent, as the port's store of `completed` is: an
+    /// unmask that does not see a completion is seen by the one who completes.
+    pub(super) fn pending(&self) -> bool {
+        self.is_open()
+            && self.completed.0.load(Ordering::SeqCst) != self.reaped.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether the device has work that it has not finished.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_open()
+            && self.completed.0.load(Ordering::Relaxed) != self.tail.0.load(Ordering::Relaxed)
+    }
+
+    /// How far the device has come.
+    pub(super) fn progress(&self) -> u64 {
+        self.completed.0.load(Ordering::Relaxed)
+    }
+
+    /// Lets the device finish at most `max` descriptors: `work` is lent each,
+    /// and returns the length that goes into it, or `None` to leave this one
+    /// and all later ones alone. Returns how many were finished.
+    pub(super) fn work(
+        &self,
+        max: usize,
+        mut work: impl FnMut(Buffer) -> Option<usize>,
+    ) -> Option<usize> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*held {
+            return None;
+        }
+        let start = self.completed.0.load(Ordering::Relaxed);
+        // Acquire: pairs with the kick, so that words and bytes are there.
+        let tail = self.tail.0.load(Ordering::Acquire);
+        let mut at = start;
+        while at != tail && at - start < max as u64 {
+            let word = self.word(at);
+            let posted = word.load(Ordering::Relaxed);
+            let Some(len) = work(Buffer {
+                offset: (posted >> 16) as usize,
+                len: (posted & 0xffff) as usize,
+            }) else {
+                break;
+            };
+            word.store(len as u64, Ordering::Relaxed);
+            at += 1;
+        }
+        // SeqCst: see `pending`; it publishes words and bytes too.
+        self.completed.0.store(at, Ordering::SeqCst);
+        Some((at - start) as usize)
+    }
+
+    /// Makes the device let go of the ring.
+    pub(super) fn close(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.open.store(false, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// One queue of a NIC that is open.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) id: QueueId,
+    pub(super) masked: AtomicBool,
+    pub(super) rx: Arc<Descriptors>,
+    pub(super) tx: Arc<Descriptors>,
+}
+
+impl Queue {
+    pub(super) fn new(id: QueueId, rx_ring: u16, tx_ring: u16) -> Self {
+        Self {
+            id,
+            masked: AtomicBool::new(true),
+            rx: Arc::new(Descriptors::new(rx_ring)),
+            tx: Arc::new(Descriptors::new(tx_ring)),
+        }
+    }
+
+    pub(super) fn pending(&self) -> bool {
+        self.rx.pending() || self.tx.pending()
+    }
+}
+
+/// The stack's side of one ring.
+#[derive(Debug)]
+struct Ring {
+    shared: Arc<Descriptors>,
+    region: DmaRegion,
+    slots: Box<[Option<Frame>]>,
+    /// Frames posted and frames reaped, counted from the start.
+    posted: u64,
+    reaped: u64,
+    /// `completed`, as last seen.
+    seen: u64,
+    /// Slots of the next post and of the next reap.
+    post_at: usize,
+    reap_at: usize,
+}
+
+impl Ring {
+    fn new(shared: Arc<Descriptors>, region: DmaRegion) -> Self {
+        let slots = shared.words.iter().map(|_| None).collect();
+        Self {
+            shared,
+            region,
+            slots,
+            posted: 0,
+            reaped: 0,
+            seen: 0,
+            post_at: 0,
+            reap_at: 0,
+        }
+    }
+
+    fn free_slots(&self) -> usize {
+        if self.shared.is_open() {
+            self.slots.len() - (self.posted - self.reaped) as usize
+        } else {
+            0
+        }
+    }
+
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() {
+            0
+        } else {
+            at + 1
+        }
+    }
+
+    #[inline]
+    fn post(&mut self, frame: Frame, len: usize) -> Result<(), RingFull<Frame>> {
+        if self.free_slots() == 0 {
+            return Err(RingFull(frame));
+        }
+        // An address of another region wraps to an offset far outside of this
+        // one, which the port then finds unmapped.
+        let offset = frame.dma_addr().0.wrapping_sub(self.region.dma_addr().0);
+        let word = offset << 16 | len.min(0xffff) as u64;
+        self.shared.words[self.post_at].store(word, Ordering::Relaxed);
+        self.slots[self.post_at] = Some(frame);
+        self.post_at = self.next(self.post_at);
+        self.posted += 1;
+        Ok(())
+    }
+
+    /// How many frames can be reaped, up to `max`.
+    #[inline]
+    fn finished(&mut self, max: usize) -> usize {
+        if self.seen - self.reaped < max as u64 {
+            // Acquire: pairs with the port's store.
+            self.seen = self.shared.completed.0.load(Ordering::Acquire);
+        }
+        if self.shared.is_open() {
+            max.min((self.seen - self.reaped) as usize)
+        } else {
+            0
+        }
+    }
+
+    /// The oldest frame, and what the port has put into its descriptor.
+    #[inline]
+    fn take(&mut self) -> Option<(Frame, usize)> {
+        let word = self.shared.words[self.reap_at].load(Ordering::Relaxed);
+        let frame = self.slots[self.reap_at].take()?;
+        self.reap_at = self.next(self.reap_at);
+        self.reaped += 1;
+        Some((frame, word as usize))
+    }
+
+    fn publish_reaped(&self) {
+        self.shared.reaped.0.store(self.reaped, Ordering::Release);
+    }
+
+    fn kick(&self) {
+        // Release: words and bytes come before the tail.
+        self.shared.tail.0.store(self.posted, Ordering::Release);
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// The receive ring of a [`LoopNic`](super::LoopNic).
+#[derive(Debug)]
+pub struct LoopRx(Ring);
+
+/// The transmit ring of a [`LoopNic`](super::LoopNic).
+#[derive(Debug)]
+pub struct LoopTx(Ring);
+
+impl LoopRx {
+    pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
+        Self(Ring::new(queue.rx.clone(), region.clone()))
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Frame> {
+        let (mut frame, len) = self.0.take()?;
+        // The port does not write more than the frame holds.
+        let _ = frame.set_len(len);
+        Some(frame)
+    }
+}
+
+impl LoopTx {
+    pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
+        Self(Ring::new(queue.tx.clone(), region.clone()))
+    }
+}
+
+impl DmaRing for LoopRx {
+    #[inline]
+    fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
+        let _ = frame.set_len(0);
+        let room = frame.tailroom();
+        self.0.post(frame, room)
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Frame> {
+        if self.0.finished(1) == 0 {
+            return None;
+        }
+        let frame = self.take();
+        self.0.publish_reaped();
+        frame
+    }
+
+    fn kick(&mut self) {
+        self.0.kick();
+    }
+
+    fn free_slots(&self) -> usize {
+        self.0.free_slots()
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        let count = self.0.finished(max.min(out.remaining_capacity()));
+        out.extend((0..count).map_while(|_| self.take()));
+        self.0.publish_reaped();
+        count
+    }
+}
+
+impl DmaRing for LoopTx {
+    #[inline]
+    fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
+        let len = frame.len();
+        self.0.post(frame, len)
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Frame> {
+        if self.0.finished(1) == 0 {
+            return None;
+        }
+        let frame = self.0.take();
+        self.0.publish_reaped();
+        frame.map(|(frame, _)| frame)
+    }
+
+    fn kick(&mut self) {
+        self.0.kick();
+    }
+
+    fn free_slots(&self) -> usize {
+        self.0.free_slots()
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        let count = self.0.finished(max.min(out.remaining_capacity()));
+        out.extend((0..count).map_while(|_| self.0.take().map(|(frame, _)| frame)));
+        self.0.publish_reaped();
+        count
+    }
+}

@@ -1,0 +1,7 @@
+//! NICs without hardware, and the suite that every NIC is held to.
+
+mod loop_nic;
+mod loop_ring;
+
+pub use loop_nic::{Injection, LoopConfig, LoopNic, LoopPort};
+pub use loop_ring::{LoopRx, LoopTx};
