@@ -1,1 +1,11 @@
-//! Placeholder page, replaced with the crate.
+//! The network stack over NAPI-driven NICs: packet buffers, devices, protocol
+//! handlers and sockets.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod checksum;
+pub mod drop;
+pub mod wire;
