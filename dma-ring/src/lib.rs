@@ -10,6 +10,8 @@
 //! - [`DmaRegion`] is memory that a device may reach, and [`DmaDomain`] is the
 //!   set of regions that one device is allowed to reach. An access outside of
 //!   it is a [`DmaFault`], never memory corruption.
+//! - [`spsc`], [`mpsc`] and [`overwrite`] are the rings between threads, and
+//!   [`RingIndex`] is where all of their index arithmetic stands.
 #![no_std]
 
 extern crate alloc;
@@ -17,12 +19,18 @@ extern crate alloc;
 extern crate std;
 
 mod frame;
+mod index;
+pub mod mpsc;
+pub mod overwrite;
 mod pool;
 mod region;
 mod ring;
+mod slots;
+pub mod spsc;
 mod sync;
 
 pub use frame::{ChecksumStatus, Frame, HashKind, TxChecksum};
+pub use index::{RingIndex, RingSize};
 pub use pool::{FrameCache, FramePool, PoolConfig, PoolError};
 pub use region::{DmaAccess, DmaAddr, DmaDomain, DmaFault, DmaRegion, MapError, RegionError};
 pub use ring::{BATCH, DmaRing, FrameBatch, RingFull};

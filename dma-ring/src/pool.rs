@@ -21,7 +21,7 @@
 
 use crate::frame::{ChecksumStatus, Frame, HashKind, Meta};
 use crate::region::{DmaRegion, RegionError};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Line, Ordering};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -91,11 +91,6 @@ fn pushed(head: u64, index: u32) -> u64 {
 fn popped(head: u64, index: u32) -> u64 {
     (pushed(head, index).wrapping_add(TAG_STEP)) & !CLOSED
 }
-
-/// A cache line of its own, so that the contended word does not drag the
-/// constant fields along.
-#[repr(align(64))]
-struct Line<T>(T);
 
 /// What a pool's handles and frames share.
 pub(crate) struct Shared {
