@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, Package, TargetKind};
 
+use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// Where a crate stands. A backend is named, since backends must not meet.
@@ -157,7 +157,7 @@ impl fmt::Display for Finding {
 }
 
 /// Prints every finding, or one line that says what was checked.
-pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace) -> Result<Tally> {
     let findings = check(workspace)?;
     for finding in &findings {
         println!("{finding}");
@@ -165,9 +165,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     if findings.is_empty() {
         let crates = workspace.packages().len();
         println!("layers: {crates} crates, no forbidden edge");
-        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::FAILURE)
+    Ok(Tally::check("layers", findings.is_empty()))
 }
 
 fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
