@@ -1,0 +1,15 @@
+#!/bin/sh
+# Installs what the tests need and runs all that CI runs. Arguments are steps of
+# `cargo xtask ci`; all of them if there is none.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+
+need cc:gcc g++:g++ /usr/include/stdio.h:libc6-dev diff:diffutils \
+    clang:clang valgrind:valgrind shellcheck:shellcheck \
+    ping:iputils-ping ip:iproute2 tshark:tshark
+# Where clang's package does not bring its sanitizers, this one does.
+need clang_asan:libclang-rt-dev
+need_rust
+need_rust_tools
+cargo xtask ci "$@"
