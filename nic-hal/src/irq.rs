@@ -1,1 +1,395 @@
-//! The table of interrupt lines.
+//! The machine's table of interrupt lines.
+//!
+//! A bus raises a line, and the table calls the handler that a driver installed
+//! on it: on the raising thread, without a lock and without an allocation. (The
+//! first delivery on a thread sets up that thread's slot for reading handlers;
+//! no later one allocates.)
+//!
+//! A line's word of state holds whether a handler is installed, and how many
+//! calls of it are running. [`IrqTable::free`] first takes the flag away, so that no
+//! further call begins, and then waits until the running ones have ended:
+//! Linux's `synchronize_irq`.
+#![cfg(feature = "std")]
+
+use crate::bus::{IrqReturn, VectorHandler};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use arc_swap::ArcSwapOption;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The number of an interrupt line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Irq(pub u32);
+
+/// Why the table refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IrqError {
+    /// All lines are in use.
+    #[error("the machine has only {0} interrupt lines")]
+    NoFreeLine(usize),
+    /// The line was never allocated, or was given back.
+    #[error("interrupt line {} does not exist", .0.0)]
+    NoSuchLine(Irq),
+    /// The line has a handler already.
+    #[error("interrupt line {} has a handler already", .0.0)]
+    Busy(Irq),
+}
+
+/// What became of one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The handler has dealt with it.
+    Handled,
+    /// The handler had nothing to do: a spurious interrupt.
+    Unhandled,
+    /// No handler is installed. Such a line is masked, and nothing is counted.
+    Masked,
+}
+
+/// Interrupt lines, their handlers, and what they counted on each CPU.
+pub struct IrqTable {
+    cpus: usize,
+    lines: Box<[Line]>,
+}
+
+/// A handler is installed; the other bits of the word count its running calls.
+const REQUESTED: u32 = 1 << 31;
+
+struct Line {
+    state: AtomicU32,
+    cpu: AtomicUsize,
+    handler: ArcSwapOption<Action>,
+    counts: Box<[Count]>,
+    label: Mutex<Label>,
+}
+
+struct Action {
+    vector: u16,
+    handler: Arc<dyn VectorHandler>,
+}
+
+#[derive(Default)]
+struct Count {
+    delivered: AtomicU64,
+    unhandled: AtomicU64,
+}
+
+#[derive(Default)]
+struct Label {
+    /// What raises the line; `None` while nobody has allocated it.
+    source: Option<String>,
+    /// The name under which the handler was installed.
+    action: Option<String>,
+}
+
+impl Line {
+    fn new(cpus: usize) -> Self {
+        Self {
+            state: AtomicU32::new(0),
+            cpu: AtomicUsize::new(0),
+            handler: ArcSwapOption::empty(),
+            counts: (0..cpus).map(|_| Count::default()).collect(),
+            label: Mutex::default(),
+        }
+    }
+
+    fn label(&self) -> MutexGuard<'_, Label> {
+        self.label.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all calls of the handler, and removes it.
+    fn quiet(&self) {
+        // SeqCst orders this against `Running::begin` in one total order: either
+        // that call sees the flag gone, or the loop below sees that call.
+        self.state.fetch_and(!REQUESTED, Ordering::SeqCst);
+        while self.state.load(Ordering::SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+        self.handler.store(None);
+    }
+
+    fn run(&self) -> Option<IrqReturn> {
+        let _running = Running::begin(&self.state)?;
+        let action = self.handler.load();
+        let action = action.as_ref()?;
+        Some(action.handler.interrupt(action.vector))
+    }
+}
+
+/// One running call of a handler; ends when dropped, even by a panic.
+struct Running<'a>(&'a AtomicU32);
+
+impl<'a> Running<'a> {
+    fn begin(state: &'a AtomicU32) -> Option<Self> {
+        let running = Self(state);
+        let before = state.fetch_add(1, Ordering::SeqCst);
+        (before & REQUESTED != 0).then_some(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Release: what the handler did happens before `quiet` returns.
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl IrqTable {
+    /// Lines of a table that was made with [`new`](Self::new).
+    pub const LINES: usize = 256;
+
+    /// A table for a machine with `cpus` CPUs (at least one).
+    #[must_use]
+    pub fn new(cpus: usize) -> Self {
+        Self::with_lines(cpus, Self::LINES)
+    }
+
+    /// A table with `lines` lines.
+    #[must_use]
+    pub fn with_lines(cpus: usize, lines: usize) -> Self {
+        let cpus = cpus.max(1);
+        Self {
+            cpus,
+            lines: (0..lines).map(|_| Line::new(cpus)).collect(),
+        }
+    }
+
+    /// CPUs of the machine.
+    #[must_use]
+    pub fn cpus(&self) -> usize {
+        self.cpus
+    }
+
+    /// Takes the first unused line for `source`, which reports show: the kind of
+    /// the interrupt and what raises it, like `PCI-INTx 0000:00:03.0`.
+    ///
+    /// # Errors
+    /// [`IrqError::NoFreeLine`].
+    pub fn allocate(&self, source: &str) -> Result<Irq, IrqError> {
+        for (number, line) in self.lines.iter().enumerate() {
+            let mut label = line.label();
+            if label.source.is_none() {
+                label.source = Some(source.into());
+                line.cpu.store(0, Ordering::Relaxed);
+                for count in &line.counts {
+                    count.delivered.store(0, Ordering::Relaxed);
+                    count.unhandled.store(0, Ordering::Relaxed);
+                }
+                return Ok(Irq(number as u32));
+            }
+        }
+        Err(IrqError::NoFreeLine(self.lines.len()))
+    }
+
+    /// Gives a line back; frees its handler first. Must not be called from it.
+    pub fn release(&self, irq: Irq) {
+        if let Some(line) = self.line(irq) {
+            line.quiet();
+            *line.label() = Label::default();
+        }
+    }
+
+    /// Installs the handler of a line. It may be called from now on, with
+    /// `vector`. A `cpu` that the machine does not have becomes CPU 0.
+    ///
+    /// # Errors
+    /// [`IrqError::NoSuchLine`] or [`IrqError::Busy`].
+    pub fn request(
+        &self,
+        irq: Irq,
+        vector: u16,
+        name: &str,
+        cpu: usize,
+        handler: Arc<dyn VectorHandler>,
+    ) -> Result<(), IrqError> {
+        let line = self.line(irq).ok_or(IrqError::NoSuchLine(irq))?;
+        let mut label = line.label();
+        if label.source.is_none() {
+            return Err(IrqError::NoSuchLine(irq));
+        }
+        if label.action.is_some() {
+            return Err(IrqError::Busy(irq));
+        }
+        label.action = Some(name.into());
+        line.cpu.store(self.clamp(cpu), Ordering::Relaxed);
+        line.handler
+            .store(Some(Arc::new(Action { vector, handler })));
+        line.state.fetch_or(REQUESTED, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Removes the handler of a line. When it returns, the handler is not
+    /// running and will not be called again. Must not be called from it.
+    pub fn free(&self, irq: Irq) {
+        if let Some(line) = self.line(irq) {
+            line.quiet();
+            line.label().action = None;
+        }
+    }
+
+    /// Makes the line's interrupts count as those of another CPU (CPU 0 if the
+    /// machine does not have it).
+    ///
+    /// # Errors
+    /// [`IrqError::NoSuchLine`].
+    pub fn set_affinity(&self, irq: Irq, cpu: usize) -> Result<(), IrqError> {
+        let line = self.line(irq).ok_or(IrqError::NoSuchLine(irq))?;
+        line.cpu.store(self.clamp(cpu), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The CPU that the line interrupts.
+    #[must_use]
+    pub fn affinity(&self, irq: Irq) -> Option<usize> {
+        Some(self.line(irq)?.cpu.load(Ordering::Relaxed))
+    }
+
+    /// Calls the line's handler on this thread. Takes no lock and allocates
+    /// nothing.
+    pub fn deliver(&self, irq: Irq) -> Delivery {
+        let Some(line) = self.line(irq) else {
+            return Delivery::Masked;
+        };
+        let count = line.counts.get(line.cpu.load(Ordering::Relaxed));
+        let Some(outcome) = line.run() else {
+            return Delivery::Masked;
+        };
+        if let Some(count) = count {
+            count.delivered.fetch_add(1, Ordering::Relaxed);
+        }
+        match outcome {
+            IrqReturn::Handled => Delivery::Handled,
+            IrqReturn::None => {
+                if let Some(count) = count {
+                    count.unhandled.fetch_add(1, Ordering::Relaxed);
+                }
+                Delivery::Unhandled
+            }
+        }
+    }
+
+    /// Whether the line has a handler.
+    #[must_use]
+    pub fn is_requested(&self, irq: Irq) -> bool {
+        self.line(irq)
+            .is_some_and(|line| line.state.load(Ordering::Acquire) & REQUESTED != 0)
+    }
+
+    /// The counters of all lines that exist.
+    #[must_use]
+    pub fn snapshot(&self) -> IrqSnapshot {
+        let lines = self.lines.iter().enumerate();
+        IrqSnapshot {
+            cpus: self.cpus,
+            lines: lines
+                .filter_map(|(number, line)| row(number, line))
+                .collect(),
+        }
+    }
+
+    fn line(&self, irq: Irq) -> Option<&Line> {
+        self.lines.get(irq.0 as usize)
+    }
+
+    fn clamp(&self, cpu: usize) -> usize {
+        if cpu < self.cpus { cpu } else { 0 }
+    }
+}
+
+fn row(number: usize, line: &Line) -> Option<IrqLine> {
+    let label = line.label();
+    let counts = line.counts.iter();
+    Some(IrqLine {
+        irq: Irq(number as u32),
+        source: label.source.clone()?,
+        action: label.action.clone(),
+        affinity: line.cpu.load(Ordering::Relaxed),
+        delivered: counts
+            .clone()
+            .map(|c| c.delivered.load(Ordering::Relaxed))
+            .collect(),
+        unhandled: counts
+            .map(|c| c.unhandled.load(Ordering::Relaxed))
+            .collect(),
+    })
+}
+
+impl fmt::Debug for IrqTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.snapshot(), f)
+    }
+}
+
+/// The counters of a table at one moment. It prints in the shape of
+/// `/proc/interrupts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IrqSnapshot {
+    /// CPUs of the machine.
+    pub cpus: usize,
+    /// The lines that exist, by number.
+    pub lines: Vec<IrqLine>,
+}
+
+/// One line's part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IrqLine {
+    /// Its number.
+    pub irq: Irq,
+    /// What raises it.
+    pub source: String,
+    /// The name of its handler, if there is one.
+    pub action: Option<String>,
+    /// The CPU that it interrupts.
+    pub affinity: usize,
+    /// Deliveries on each CPU.
+    pub delivered: Vec<u64>,
+    /// Of those, the spurious ones, in which the handler had nothing to do.
+    pub unhandled: Vec<u64>,
+}
+
+impl IrqSnapshot {
+    /// Deliveries of all lines on all CPUs.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.lines.iter().flat_map(|line| &line.delivered).sum()
+    }
+
+    /// Spurious interrupts of all lines on one CPU.
+    fn unhandled_on(&self, cpu: usize) -> u64 {
+        let counts = self.lines.iter().filter_map(|l| l.unhandled.get(cpu));
+        counts.sum()
+    }
+}
+
+impl fmt::Display for IrqSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "     ")?;
+        for cpu in 0..self.cpus {
+            let title = alloc::format!("CPU{cpu}");
+            write!(f, "{title:>10} ")?;
+        }
+        writeln!(f)?;
+        for line in &self.lines {
+            write!(f, "{:>3}: ", line.irq.0)?;
+            for count in &line.delivered {
+                write!(f, "{count:>10} ")?;
+            }
+            let action = line.action.as_deref().unwrap_or("");
+            writeln!(
+                f,
+                "{}",
+                alloc::format!("  {}   {action}", line.source).trim_end()
+            )?;
+        }
+        write!(f, "SPU: ")?;
+        for cpu in 0..self.cpus {
+            write!(f, "{:>10} ", self.unhandled_on(cpu))?;
+        }
+        writeln!(f, "  Spurious interrupts")
+    }
+}

@@ -1,1 +1,10 @@
-//! Placeholder page, replaced with the crate.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod e1000;
+pub mod pci;
+mod thread;
+
+pub use e1000::{E1000, E1000Config, ModelCounters, Step};
+pub use pci::{PciBus, PciFunction};
+pub use thread::{DeviceThread, NowNs};

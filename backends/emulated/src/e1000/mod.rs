@@ -1,0 +1,165 @@
+//! The Intel 82540EM, after the *PCI/PCI-X Family of Gigabit Ethernet
+//! Controllers Software Developer's Manual* (revision 4.0; "the manual" below).
+
+mod chip;
+
+use crate::pci::{AttachError, Identity, PciBus, PciFunction};
+use chip::Chip;
+use softnet_nic_hal::MacAddress;
+use softnet_nic_hal::bus::{BarInfo, BarKind, PciIds};
+use softnet_nic_hal::wire::{Wire, WireWaker};
+use std::sync::Arc;
+
+/// How an 82540EM is made.
+#[derive(Clone, Debug)]
+pub struct E1000Config {
+    /// The station address in its EEPROM.
+    pub mac: MacAddress,
+    /// How long autonegotiation takes, in nanoseconds of the device's time.
+    pub autoneg_ns: u64,
+    /// What becomes of frames from the wire that are shorter than Ethernet's
+    /// minimum of 60 bytes without FCS. `true`: they are padded, since frames
+    /// that software makes (those of a TAP, say) lack the padding that a sending
+    /// MAC would have added. `false`: they are runts, counted in RUC and dropped.
+    pub pad_short_frames: bool,
+}
+
+impl E1000Config {
+    /// A card with that station address. Autonegotiation takes 1 ms (a real one
+    /// takes some seconds), and short frames are padded.
+    #[must_use]
+    pub fn new(mac: MacAddress) -> Self {
+        Self {
+            mac,
+            autoneg_ns: 1_000_000,
+            pad_short_frames: true,
+        }
+    }
+}
+
+/// What one [`E1000::step`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Step {
+    /// Frames taken from the wire.
+    pub received: usize,
+    /// Transmit descriptors processed.
+    pub sent: usize,
+    /// Whether there is more to do at once.
+    pub again: bool,
+    /// When the device will have something to do by itself, in nanoseconds of
+    /// the clock of [`E1000::step`]; `None` if only after a register write or a
+    /// frame.
+    pub next_event_ns: Option<u64>,
+}
+
+impl Step {
+    /// Whether anything was moved.
+    #[must_use]
+    pub fn worked(&self) -> bool {
+        self.received + self.sent > 0
+    }
+}
+
+/// What the model counted beside the chip's own statistics registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ModelCounters {
+    /// Frames taken from the wire.
+    pub wire_rx: u64,
+    /// Frames given to the wire.
+    pub wire_tx: u64,
+    /// Frames that the wire refused.
+    pub wire_tx_lost: u64,
+    /// Transmit descriptors of extended types, which the model skips.
+    pub tx_unsupported: u64,
+    /// Packets to transmit that were given up: too long, with a wrong FCS of the
+    /// driver's own, or with a buffer that is not mapped.
+    pub tx_discarded: u64,
+    /// Interrupts delivered to the handler.
+    pub interrupts: u64,
+}
+
+/// The moving half of an 82540EM: the one that does DMA and talks to a wire.
+///
+/// Its registers are the [`PciFunction`] that [`attach`](Self::attach) gives
+/// along with it. Somebody has to drive it: either the caller, with
+/// [`step`](Self::step) and any clock, or a [`DeviceThread`](crate::DeviceThread).
+pub struct E1000 {
+    chip: Arc<Chip>,
+}
+
+impl E1000 {
+    /// Plugs a new card into a bus.
+    ///
+    /// # Errors
+    /// [`AttachError`] when the bus is full.
+    pub fn attach(bus: &PciBus, config: &E1000Config) -> Result<(PciFunction, Self), AttachError> {
+        let (function, chip) =
+            bus.attach(&Self::identity(), |port| Arc::new(Chip::new(port, config)))?;
+        Ok((function, Self { chip }))
+    }
+
+    fn identity() -> Identity {
+        let memory = BarInfo {
+            kind: BarKind::Memory,
+            len: 0x2_0000,
+        };
+        let ports = BarInfo {
+            kind: BarKind::Io,
+            len: 64,
+        };
+        Identity {
+            ids: PciIds {
+                vendor: 0x8086,
+                device: 0x100e,
+                subsystem_vendor: 0x8086,
+                subsystem: 0x001e,
+                class: 0x02_0000,
+                revision: 2,
+            },
+            bars: [Some(memory), None, Some(ports), None, None, None],
+        }
+    }
+
+    /// Does what there is to do at `now_ns`: takes frames from the wire to
+    /// memory, interrupts, and sends frames from memory to the wire. Bounded: see
+    /// [`Step::again`].
+    ///
+    /// Interrupt handlers are called on this thread. `now_ns` must not go
+    /// backwards.
+    pub fn step(&mut self, now_ns: u64, wire: &mut dyn Wire) -> Step {
+        self.chip.step(now_ns, wire)
+    }
+
+    /// Whether a register write has left the device something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.chip.has_work()
+    }
+
+    /// Whether the card is still plugged in.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.chip.is_present()
+    }
+
+    /// What the model counted.
+    #[must_use]
+    pub fn counters(&self) -> ModelCounters {
+        self.chip.counters()
+    }
+
+    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
+        self.chip.set_waker(waker);
+    }
+
+    /// Announces that the caller will wait: from now on the waker is used.
+    /// Returns whether it may wait.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.chip.fall_asleep()
+    }
+
+    pub(crate) fn awake(&self) {
+        self.chip.awake();
+    }
+}

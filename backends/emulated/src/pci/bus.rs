@@ -1,0 +1,131 @@
+//! Slots, and the firmware's part: names, addresses, interrupt lines.
+
+use super::config::ConfigSpace;
+use super::function::PciFunction;
+use super::port::{FunctionPort, PciModel};
+use softnet_nic_hal::bus::{BarInfo, PciIdMatch, PciIds};
+use softnet_nic_hal::irq::{IrqError, IrqTable};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why a function could not be attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// Every slot of the bus is taken.
+    #[error("all {0} slots of the PCI bus are taken")]
+    NoSlot(usize),
+    /// There is no interrupt line left for the function's pin.
+    #[error(transparent)]
+    Irq(#[from] IrqError),
+}
+
+/// What the bus needs to know of a function before it can name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// What the function is.
+    pub ids: PciIds,
+    /// Its base address registers.
+    pub bars: [Option<BarInfo>; 6],
+}
+
+/// Bus 0 of PCI domain 0. Clones are of the same bus.
+///
+/// Each slot has its own interrupt line, so that no pin is shared. What a
+/// machine's firmware does is done when a function is attached: its base
+/// address registers are placed and decoding is on. Bus mastering is off, as the
+/// driver has to turn it on.
+#[derive(Clone)]
+pub struct PciBus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    irqs: Arc<IrqTable>,
+    slots: Mutex<[Option<PciFunction>; PciBus::SLOTS]>,
+}
+
+/// The slots before this one are those of a machine's chipset.
+const FIRST_SLOT: usize = 3;
+
+impl PciBus {
+    /// Slots of a bus, of which the first three are never given out.
+    pub const SLOTS: usize = 32;
+
+    /// An empty bus that raises its interrupts in `irqs`.
+    #[must_use]
+    pub fn new(irqs: Arc<IrqTable>) -> Self {
+        let slots = Mutex::default();
+        Self {
+            inner: Arc::new(Inner { irqs, slots }),
+        }
+    }
+
+    /// The table that the bus raises its interrupts in.
+    #[must_use]
+    pub fn irqs(&self) -> &Arc<IrqTable> {
+        &self.inner.irqs
+    }
+
+    /// Plugs a function into the first free slot. `make` makes its model, which
+    /// keeps the port.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach<M: PciModel>(
+        &self,
+        identity: &Identity,
+        make: impl FnOnce(Arc<FunctionPort>) -> Arc<M>,
+    ) -> Result<(PciFunction, Arc<M>), AttachError> {
+        let mut slots = self.slots();
+        let mut free = slots.iter_mut().enumerate().skip(FIRST_SLOT);
+        let (number, slot) = free
+            .find(|(_, slot)| slot.is_none())
+            .ok_or(AttachError::NoSlot(Self::SLOTS - FIRST_SLOT))?;
+        let name = format!("0000:00:{number:02x}.0");
+        let irq = self.irqs().allocate(&format!("PCI-INTx {name}"))?;
+        let config = ConfigSpace::new(identity, number, irq);
+        let port = Arc::new(FunctionPort::new(config, Arc::clone(self.irqs()), irq));
+        let model = make(Arc::clone(&port));
+        let function = PciFunction::new(name, identity, port, Arc::clone(&model) as _);
+        *slot = Some(function.clone());
+        Ok((function, model))
+    }
+
+    /// The functions that are plugged in, by slot.
+    #[must_use]
+    pub fn functions(&self) -> Vec<PciFunction> {
+        self.slots().iter().flatten().cloned().collect()
+    }
+
+    /// The functions that a driver's table names.
+    #[must_use]
+    pub fn matching(&self, table: &[PciIdMatch]) -> Vec<PciFunction> {
+        use softnet_nic_hal::bus::PciDevice;
+        let mut all = self.functions();
+        all.retain(|function| table.iter().any(|entry| entry.matches(&function.ids())));
+        all
+    }
+
+    /// Pulls the function of that name out of its slot; see
+    /// [`PciFunction::unplug`]. Returns whether it was there.
+    pub fn unplug(&self, name: &str) -> bool {
+        use softnet_nic_hal::bus::PciDevice;
+        let named = |slot: &&mut Option<PciFunction>| {
+            slot.as_ref()
+                .is_some_and(|function| function.name() == name)
+        };
+        let taken = self.slots().iter_mut().find(named).and_then(Option::take);
+        taken.inspect(PciFunction::unplug).is_some()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, [Option<PciFunction>; Self::SLOTS]> {
+        let slots = self.inner.slots.lock();
+        slots.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for PciBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.functions()).finish()
+    }
+}

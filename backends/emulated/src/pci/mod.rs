@@ -1,0 +1,11 @@
+//! The PCI bus: what is plugged in, and what of it a driver sees.
+
+mod bus;
+mod config;
+mod function;
+mod intx;
+mod port;
+
+pub use bus::{AttachError, Identity, PciBus};
+pub use function::{CoherentRegion, PciFunction};
+pub use port::{DmaView, FunctionPort, PciModel};

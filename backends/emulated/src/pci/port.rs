@@ -1,0 +1,146 @@
+//! What the bus is to a device model.
+
+use super::config::{Command, ConfigSpace, Status};
+use super::intx::Intx;
+use softnet_dma_ring::{DmaDomain, DmaFault, DmaRegion, MapError};
+use softnet_nic_hal::irq::{Irq, IrqTable};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A function's chip, as the bus sees it.
+pub trait PciModel: Send + Sync + 'static {
+    /// Reads the aligned 32-bit word at `offset` of a BAR. All ones when there
+    /// is none.
+    fn read(&self, bar: u8, offset: u32) -> u32;
+
+    /// Writes the aligned 32-bit word at `offset` of a BAR.
+    fn write(&self, bar: u8, offset: u32, value: u32);
+
+    /// Whether the interrupt pin is asserted.
+    fn pin(&self) -> bool;
+
+    /// Looks at the pin again, since a handler was installed or unmasked.
+    fn check_pin(&self);
+
+    /// Returns when no DMA is under way that began before the call. Must not
+    /// wait for an interrupt handler.
+    fn quiesce(&self);
+
+    /// Lets time pass, in microseconds.
+    fn delay_us(&self, us: u32);
+}
+
+/// A model's side of its slot.
+pub struct FunctionPort {
+    pub(super) config: ConfigSpace,
+    pub(super) intx: Intx,
+    present: AtomicBool,
+    domain: Mutex<DmaDomain>,
+    /// Counts the changes of `domain`.
+    generation: AtomicU64,
+    faults: AtomicU64,
+    last_fault: Mutex<Option<DmaFault>>,
+}
+
+/// A model's own copy of what it may reach, so that it takes no lock while it
+/// moves packets. [`FunctionPort::refresh`] brings it up to date.
+#[derive(Debug, Default)]
+pub struct DmaView {
+    domain: DmaDomain,
+    generation: u64,
+}
+
+impl DmaView {
+    /// What the function may reach.
+    #[must_use]
+    pub fn domain(&self) -> &DmaDomain {
+        &self.domain
+    }
+}
+
+impl FunctionPort {
+    pub(super) fn new(config: ConfigSpace, irqs: Arc<IrqTable>, irq: Irq) -> Self {
+        Self {
+            config,
+            intx: Intx::new(irqs, irq),
+            present: AtomicBool::new(true),
+            domain: Mutex::default(),
+            generation: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            last_fault: Mutex::default(),
+        }
+    }
+
+    /// Whether the function is plugged in.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// Whether the function may do DMA.
+    #[must_use]
+    pub fn may_master(&self) -> bool {
+        self.is_present() && self.config.command().contains(Command::MASTER)
+    }
+
+    /// Brings a model's copy of its mappings up to date. To be called when the
+    /// model has begun what [`PciModel::quiesce`] waits for the end of.
+    pub fn refresh(&self, view: &mut DmaView) {
+        if self.generation.load(Ordering::Acquire) != view.generation {
+            let domain = self.domain();
+            view.domain = domain.clone();
+            view.generation = self.generation.load(Ordering::Acquire);
+        }
+    }
+
+    /// Reports an access outside of every mapping: it is counted, and ends as a
+    /// received master abort in the status register.
+    pub fn report(&self, fault: DmaFault) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.last_fault) = Some(fault);
+        self.config.raise_status(Status::RECEIVED_MASTER_ABORT);
+    }
+
+    /// The pin may have become asserted: calls the handler while `asserted`
+    /// says so. Returns whether this thread called it.
+    ///
+    /// The model must hold none of its locks.
+    pub fn raise_intx(&self, asserted: &dyn Fn() -> bool) -> bool {
+        self.intx.signal(&|| self.may_interrupt() && asserted())
+    }
+
+    pub(super) fn may_interrupt(&self) -> bool {
+        self.is_present() && !self.config.command().contains(Command::INTX_DISABLE)
+    }
+
+    pub(super) fn remove(&self) {
+        self.present.store(false, Ordering::Release);
+    }
+
+    pub(super) fn map(&self, region: &DmaRegion) -> Result<(), MapError> {
+        self.domain().map(region)?;
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn unmap(&self, region: &DmaRegion) {
+        self.domain().unmap(region);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn dma_faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last_dma_fault(&self) -> Option<DmaFault> {
+        *lock(&self.last_fault)
+    }
+
+    fn domain(&self) -> MutexGuard<'_, DmaDomain> {
+        lock(&self.domain)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
