@@ -3,9 +3,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod checksum;
 pub mod drop;
+pub mod route;
 pub mod wire;
