@@ -18,6 +18,9 @@ use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
+/// A model that searches longer than this is too large to be run on each change.
+const TIME_LIMIT: &str = "15m";
+
 /// What bounds the search.
 #[derive(Args)]
 pub(crate) struct Bounds {
@@ -54,16 +57,16 @@ struct Run {
 
 /// Runs the models, as many at a time as the machine has CPUs.
 pub(crate) fn run(workspace: &Workspace, bounds: &Bounds) -> Result<Tally> {
-    let models = models(workspace, bounds)?;
+    let (models, tally) = find(workspace, bounds)?;
     let queue = Mutex::new(models.into_iter());
-    let tally = Mutex::new(Tally::default());
+    let tally = Mutex::new(tally);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| work(&queue, &tally, bounds));
         }
     });
-    let tally = tally.into_inner().context("a worker panicked")?;
+    let tally = tally.into_inner().ok().context("a worker panicked")?;
     println!(
         "loom: {tally} with at most {} preemptions",
         bounds.preemptions
@@ -87,11 +90,14 @@ impl Model {
     fn run(&self, bounds: &Bounds) -> Run {
         let name = format!("{} {}", self.crate_name, self.test);
         let start = Instant::now();
-        let output = Command::new(&self.program)
+        let output = Command::new("timeout")
+            .arg(TIME_LIMIT)
+            .arg(&self.program)
             .args(["--exact", "--nocapture", "--test-threads=1", &self.test])
             .env("LOOM_MAX_PREEMPTIONS", bounds.preemptions.to_string())
             // Loom says here how many interleavings it went through.
             .env("LOOM_LOG", "loom::model=info")
+            .env("RUST_BACKTRACE", "0")
             .output();
         let (ok, output) = match output {
             Ok(output) => (
@@ -137,21 +143,26 @@ fn interleavings(output: &str) -> Option<u64> {
     numbers.reduce(|sum, count| sum + count)
 }
 
-fn models(workspace: &Workspace, bounds: &Bounds) -> Result<Vec<Model>> {
-    let packages: Vec<&Package> = workspace
-        .packages()
-        .iter()
-        .filter(|package| has_models(package))
-        .filter(|package| bounds.asks_for(workspace, package))
-        .collect();
-    if packages.is_empty() {
+/// The models asked for; a crate whose models do not build has failed already.
+fn find(workspace: &Workspace, bounds: &Bounds) -> Result<(Vec<Model>, Tally)> {
+    let packages = workspace.packages().iter();
+    let (mut models, mut tally) = (Vec::new(), Tally::default());
+    for package in packages.filter(|package| has_models(package)) {
+        if !bounds.asks_for(workspace, package) {
+            continue;
+        }
+        match build(workspace, package) {
+            Ok(found) => models.extend(found),
+            Err(error) => {
+                println!("loom {} ... FAILED: {error:#}", package.name);
+                tally.count(&format!("loom {}", package.name), false);
+            }
+        }
+    }
+    if models.is_empty() && tally.failed.is_empty() {
         bail!("no crate with loom models by that name");
     }
-    let mut models = Vec::new();
-    for package in packages {
-        models.extend(build(workspace, package)?);
-    }
-    Ok(models)
+    Ok((models, tally))
 }
 
 impl Bounds {
