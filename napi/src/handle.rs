@@ -1,9 +1,10 @@
 //! What the interrupt side holds of an instance.
 
-use crate::list::Sender;
 use crate::state::{NapiFlags, NapiState, Schedule};
 use alloc::sync::Arc;
 use core::fmt;
+use softnet_dma_ring::RingFull;
+use softnet_dma_ring::mpsc::Sender;
 use softnet_softirq::{CpuHandle, CpuId, Vector};
 
 /// An instance's place on its CPU. Places are used again when instances are
@@ -23,7 +24,7 @@ struct Instance {
     state: NapiState,
     id: NapiId,
     cpu: CpuHandle,
-    list: Sender,
+    list: Sender<u32>,
 }
 
 /// An instance, for interrupt handlers and for the control plane.
@@ -36,7 +37,7 @@ pub struct NapiHandle {
 }
 
 impl NapiHandle {
-    pub(crate) fn new(id: NapiId, cpu: CpuHandle, list: Sender) -> Self {
+    pub(crate) fn new(id: NapiId, cpu: CpuHandle, list: Sender<u32>) -> Self {
         let state = NapiState::new();
         Self {
             instance: Arc::new(Instance {
@@ -128,12 +129,12 @@ impl NapiHandle {
     fn push(&self) {
         let Instance { id, cpu, list, .. } = &*self.instance;
         // An instance is on the list only while it is claimed, thus once, and the
-        // list has room for all instances.
-        let pushed = list.push(id.0);
-        debug_assert!(
-            pushed.is_ok(),
-            "the poll list has a place for each instance"
-        );
+        // list has room for all instances: it is full only to a thread that does
+        // not see yet how far the CPU has popped. So one more look helps, and
+        // nobody is waited for.
+        while let Err(RingFull(_)) = list.push(id.0) {
+            crate::sync::spin_loop();
+        }
         cpu.raise(Vector::NetRx);
     }
 }

@@ -16,7 +16,6 @@ extern crate alloc;
 extern crate std;
 
 mod handle;
-mod list;
 mod net_rx;
 mod poll;
 mod softnet;

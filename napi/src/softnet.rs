@@ -1,7 +1,6 @@
 //! A CPU's instances and its poll list.
 
 use crate::handle::{NapiHandle, NapiId};
-use crate::list::{self, Receiver, Sender};
 use crate::poll::{Budget, NapiPoll, PollOutcome};
 use crate::state::Completion;
 use crate::stats::{SoftnetCounters, SoftnetStat};
@@ -10,6 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use softnet_dma_ring::mpsc::{self, Receiver, Sender};
 use softnet_softirq::CpuHandle;
 
 /// The bounds of `net_rx_action`. The defaults are Linux's.
@@ -21,7 +21,7 @@ pub struct NetRxConfig {
     /// `netdev_budget_usecs` is 2000).
     pub netdev_budget_ns: u64,
     /// How many instances the CPU can have: 256.
-    pub max_instances: usize,
+    pub max_instances: u16,
 }
 
 impl Default for NetRxConfig {
@@ -39,7 +39,7 @@ impl Default for NetRxConfig {
 #[error("the CPU has {max_instances} NAPI instances already, which is all that it can have")]
 pub struct SoftnetFull {
     /// [`NetRxConfig::max_instances`].
-    pub max_instances: usize,
+    pub max_instances: u16,
 }
 
 /// Why an instance could not be removed.
@@ -84,9 +84,9 @@ pub struct SoftnetData<C> {
     cpu: CpuHandle,
     config: NetRxConfig,
     slots: Vec<Option<Slot<C>>>,
-    sender: Sender,
+    sender: Sender<u32>,
     /// Instances that were scheduled and not yet taken over.
-    arrivals: Receiver,
+    arrivals: Receiver<u32>,
     /// Instances to be polled, in this order.
     list: VecDeque<u32>,
     /// Instances that had their turn in this run and want another.
@@ -98,15 +98,16 @@ impl<C> SoftnetData<C> {
     /// A CPU without instances.
     #[must_use]
     pub fn new(cpu: CpuHandle, config: NetRxConfig) -> Self {
-        let (sender, arrivals) = list::channel(config.max_instances);
+        let room = usize::from(config.max_instances);
+        let (sender, arrivals) = mpsc::channel(room);
         Self {
             cpu,
             config,
             slots: Vec::new(),
             sender,
             arrivals,
-            list: VecDeque::with_capacity(config.max_instances),
-            repoll: VecDeque::with_capacity(config.max_instances),
+            list: VecDeque::with_capacity(room),
+            repoll: VecDeque::with_capacity(room),
             counters: Arc::default(),
         }
     }
@@ -121,8 +122,8 @@ impl<C> SoftnetData<C> {
         poller: Box<dyn NapiPoll<C>>,
         weight: Budget,
     ) -> Result<NapiHandle, SoftnetFull> {
-        let handle = self.reserve(weight)?;
-        self.install(&handle, poller);
+        let handle = self.place(Some(poller), weight)?;
+        handle.enable();
         Ok(handle)
     }
 
@@ -133,23 +134,26 @@ impl<C> SoftnetData<C> {
     /// # Errors
     /// [`SoftnetFull`].
     pub fn reserve(&mut self, weight: Budget) -> Result<NapiHandle, SoftnetFull> {
-        let index = self.free_slot()?;
-        let handle = NapiHandle::new(NapiId(index as u32), self.cpu.clone(), self.sender.clone());
-        self.slots[index] = Some(Slot {
-            handle: handle.clone(),
-            weight,
-            poller: None,
-        });
-        Ok(handle)
+        self.place(None, weight)
     }
 
-    /// Gives a reserved instance its poller and enables it. A poller that the
-    /// instance had is replaced; for an instance that the CPU does not have, the
-    /// poller is dropped and nothing happens.
-    pub fn install(&mut self, handle: &NapiHandle, poller: Box<dyn NapiPoll<C>>) {
-        if let Some(slot) = self.slot_of(handle) {
-            slot.poller = Some(poller);
-            handle.enable();
+    /// Gives a reserved instance its poller and enables it.
+    ///
+    /// # Errors
+    /// The poller comes back when the handle is not that of an instance which was
+    /// reserved here and has none.
+    pub fn install(
+        &mut self,
+        handle: &NapiHandle,
+        poller: Box<dyn NapiPoll<C>>,
+    ) -> Result<(), Box<dyn NapiPoll<C>>> {
+        match self.slot_of(handle) {
+            Some(slot) if slot.poller.is_none() && handle.is_disabled() => {
+                slot.poller = Some(poller);
+                handle.enable();
+                Ok(())
+            }
+            _ => Err(poller),
         }
     }
 
@@ -223,6 +227,10 @@ impl<C> SoftnetData<C> {
     #[inline]
     fn begin_poll(&mut self, index: u32) -> Option<Polled<C>> {
         let slot = self.slots.get_mut(index as usize)?.as_mut()?;
+        if slot.poller.is_none() {
+            // Somebody enabled a reserved instance: it waits for its poller.
+            slot.handle.begin_disable();
+        }
         if !slot.handle.state().begin_poll() {
             return None;
         }
@@ -278,12 +286,28 @@ impl<C> SoftnetData<C> {
         !self.list.is_empty()
     }
 
+    fn place(
+        &mut self,
+        poller: Option<Box<dyn NapiPoll<C>>>,
+        weight: Budget,
+    ) -> Result<NapiHandle, SoftnetFull> {
+        let index = self.free_slot()?;
+        let id = NapiId(index as u32);
+        let handle = NapiHandle::new(id, self.cpu.clone(), self.sender.clone());
+        self.slots[index] = Some(Slot {
+            handle: handle.clone(),
+            weight,
+            poller,
+        });
+        Ok(handle)
+    }
+
     fn free_slot(&mut self) -> Result<usize, SoftnetFull> {
         if let Some(index) = self.slots.iter().position(Option::is_none) {
             return Ok(index);
         }
         let max_instances = self.config.max_instances;
-        if self.slots.len() >= max_instances {
+        if self.slots.len() >= usize::from(max_instances) {
             return Err(SoftnetFull { max_instances });
         }
         self.slots.push(None);
