@@ -34,9 +34,12 @@ pub trait Wire: Send {
         true
     }
 
-    /// Waits until a frame may have arrived, the [`waker`](Self::waker) was
-    /// used, or `timeout_ns` nanoseconds have passed (`None`: no limit). A wire
-    /// that nothing can wait for returns at once.
+    /// Waits until a frame may have arrived, the carrier may have changed, the
+    /// [`waker`](Self::waker) was used, or `timeout_ns` nanoseconds have passed
+    /// (`None`: no limit). A wire that nothing can wait for returns at once.
+    ///
+    /// The wire does not know what time it is: whoever waits keeps the timeout
+    /// within [`next_event_ns`](Self::next_event_ns).
     fn wait(&mut self, timeout_ns: Option<u64>) {
         let _ = timeout_ns;
     }
@@ -49,6 +52,40 @@ pub trait Wire: Send {
     /// Visits the wire's own counters by name.
     fn counters(&self, visit: &mut dyn FnMut(&'static str, u64)) {
         let _ = visit;
+    }
+}
+
+impl<W: Wire + ?Sized> Wire for alloc::boxed::Box<W> {
+    fn transmit(&mut self, frame: &[u8], now_ns: u64) -> Result<(), WireError> {
+        (**self).transmit(frame, now_ns)
+    }
+
+    fn flush(&mut self, now_ns: u64) {
+        (**self).flush(now_ns);
+    }
+
+    fn receive(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        (**self).receive(now_ns, budget, sink)
+    }
+
+    fn next_event_ns(&self) -> Option<u64> {
+        (**self).next_event_ns()
+    }
+
+    fn carrier(&self) -> bool {
+        (**self).carrier()
+    }
+
+    fn wait(&mut self, timeout_ns: Option<u64>) {
+        (**self).wait(timeout_ns);
+    }
+
+    fn waker(&self) -> alloc::sync::Arc<dyn WireWaker> {
+        (**self).waker()
+    }
+
+    fn counters(&self, visit: &mut dyn FnMut(&'static str, u64)) {
+        (**self).counters(visit);
     }
 }
 
