@@ -2,6 +2,7 @@
 
 use crate::DmaAddr;
 use crate::pool::Shared;
+use crate::sync::Track;
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -65,7 +66,12 @@ pub(crate) struct Meta {
     pub(crate) flags: u8,
     pub(crate) hash_kind: HashKind,
     pub(crate) checksum: ChecksumStatus,
+    pub(crate) track: Track,
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Meta>() == 64);
+const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
 
 const FLAG_VLAN: u8 = 1;
 const FLAG_TX_CHECKSUM: u8 = 2;
@@ -95,8 +101,7 @@ pub struct Frame {
     meta: NonNull<Meta>,
 }
 
-// SAFETY: a frame is the only owner of its metadata (all but `next`) and of its
-// bytes; the pool that it returns to takes frames from any thread.
+// SAFETY: a frame is the only owner of its metadata and of its bytes; the pool that it returns to takes frames from any thread.
 unsafe impl Send for Frame {}
 // SAFETY: a shared frame only gives out shared reads of what it owns.
 unsafe impl Sync for Frame {}
@@ -124,14 +129,18 @@ impl Frame {
     pub(crate) fn meta(&self) -> &Meta {
         // SAFETY: a frame that exists keeps its pool's memory alive, and nobody
         // else has a reference to its metadata.
-        unsafe { self.meta.as_ref() }
+        let meta = unsafe { self.meta.as_ref() };
+        meta.track.read();
+        meta
     }
 
     #[inline]
     fn meta_mut(&mut self) -> &mut Meta {
         // SAFETY: as in `meta`; the exclusive borrow of the frame is the
         // exclusive borrow of its metadata.
-        unsafe { self.meta.as_mut() }
+        let meta = unsafe { self.meta.as_mut() };
+        meta.track.write();
+        meta
     }
 
     /// Length of the data, in bytes.
@@ -244,7 +253,7 @@ impl Frame {
     #[inline]
     pub fn reset(&mut self, headroom: usize) {
         let meta = self.meta_mut();
-        meta.offset = (headroom as u32).min(meta.capacity);
+        meta.offset = headroom.min(meta.capacity as usize) as u32;
         meta.len = 0;
         meta.hash = 0;
         meta.timestamp_ns = 0;
@@ -312,7 +321,7 @@ impl Frame {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         let meta = self.meta_mut();
-        meta.len = meta.len.min(len as u32);
+        meta.len = len.min(meta.len as usize) as u32;
     }
 
     /// When the device or the stack received the packet, in nanoseconds of the

@@ -17,7 +17,10 @@
 //! a push that came later has returned already. No wake-up is lost by this as
 //! long as *every* sender raises the receiver's signal after its push: the one
 //! that filled the gap raises after it, and the receiver that it wakes finds
-//! the gap filled, and all that stands behind it.
+//! the gap filled, and all that stands behind it. For this the raise is a
+//! read-modify-write with Release (`fetch_or`), and the receiver's look at it
+//! one with Acquire (`swap`): then the receiver has seen the pushes of all
+//! raises that it takes, where of plain stores it would see the last one's only.
 
 use crate::RingFull;
 use crate::index::{RingIndex, RingSize};
@@ -127,20 +130,22 @@ impl<T> Shared<T> {
     /// Claims at most `want` positions; returns the first and how many.
     #[inline]
     fn claim(&self, want: usize) -> (RingIndex, usize) {
-        // Relaxed throughout: a claim orders nothing, the stamp does.
-        let mut tail = self.claim.0.tail.load(Ordering::Relaxed);
+        // Acquire here, and Release at the claim: who sees a claim sees also
+        // the pops that its claimer had seen, so that `head` is never so old
+        // that a ring with room looks full.
+        let mut tail = self.claim.0.tail.load(Ordering::Acquire);
         loop {
             let index = RingIndex::new(tail);
             let count = want.min(self.room(index, want));
             let now = if count == 0 {
                 // Full by a `tail` that is old says nothing.
-                self.claim.0.tail.load(Ordering::Relaxed)
+                self.claim.0.tail.load(Ordering::Acquire)
             } else {
                 match self.claim.0.tail.compare_exchange_weak(
                     tail,
                     index.advance(count).raw(),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
                 ) {
                     Ok(_) => return (index, count),
                     Err(now) => now,

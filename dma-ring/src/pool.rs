@@ -14,14 +14,18 @@
 //! The memory outlives the last handle until the last frame is home. When the
 //! last handle ([`FramePool`] or [`FrameCache`]) goes, it closes the stack: it
 //! swaps `head` for `CLOSED`, and takes as many from `remaining` as frames are
-//! home (and one for itself). A frame that returns later finds `CLOSED` and takes one. Whoever brings
-//! `remaining` to zero frees the memory. A push that succeeded before the close
-//! is counted by the closer, and one that fails sees `CLOSED`: so each frame is
-//! counted once, and no thread touches the pool after it has been counted.
+//! home (and one for itself). A frame that returns later finds `CLOSED` and
+//! takes one. Whoever brings `remaining` to zero frees the memory. A push that
+//! succeeded before the close is counted by the closer, and one that fails sees
+//! `CLOSED`: so each frame is counted once, and no thread touches the pool after
+//! it has been counted.
+//!
+//! A frame that is forgotten never comes home, and then the memory stays for
+//! ever: forgetting leaks, and never dangles.
 
 use crate::frame::{ChecksumStatus, Frame, HashKind, Meta};
 use crate::region::{DmaRegion, RegionError};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Line, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Line, Ordering, Track};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -54,7 +58,7 @@ impl Default for PoolConfig {
 pub enum PoolError {
     /// The shape makes no sense.
     #[error(
-        "a pool needs 1 to 2^31 frames, buffers of a multiple of 64 bytes below 2^30, \
+        "a pool needs 1 to 2^24-2 frames, buffers of a multiple of 64 bytes below 2^30, \
          and less headroom than buffer: {0:?}"
     )]
     Config(PoolConfig),
@@ -66,25 +70,35 @@ pub enum PoolError {
         /// Bytes of the region.
         have: usize,
     },
+    /// Somebody else holds the region too. Its bytes would have two owners.
+    #[error("the region that is given to a pool must have no other handle")]
+    RegionShared,
     /// No memory for the buffers.
     #[error(transparent)]
     Region(#[from] RegionError),
 }
 
+/// How many bits of `head` are the index of the top buffer. A tag follows, and
+/// the highest bit says closed.
+const INDEX_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// No buffer: the end of a chain.
-const NIL: u32 = u32::MAX;
-/// The value of `head` when all handles are gone. A tag has 31 bits, so no open
+const NIL: u32 = INDEX_MASK as u32;
+/// The value of `head` when all handles are gone. A tag has 39 bits, so no open
 /// head has this bit.
 const CLOSED: u64 = 1 << 63;
-const TAG_STEP: u64 = 1 << 32;
+/// A thread that stands still inside of a pop is deceived when the others pop
+/// exactly a multiple of 2^39 times meanwhile: hours, at the full speed of one
+/// contended word.
+const TAG_STEP: u64 = 1 << INDEX_BITS;
 
 fn top(head: u64) -> u32 {
-    head as u32
+    (head & INDEX_MASK) as u32
 }
 
 /// `head` after a push of `index`: the tag stays.
 fn pushed(head: u64, index: u32) -> u64 {
-    (head & !u64::from(u32::MAX)) | u64::from(index)
+    (head & !INDEX_MASK) | u64::from(index)
 }
 
 /// `head` after a pop that leaves `index` on top: the tag moves on.
@@ -99,10 +113,14 @@ pub(crate) struct Shared {
     links: Box<[AtomicU32]>,
     headroom: u32,
     head: Line<AtomicU64>,
-    handles: AtomicUsize,
+    /// 64 bits, so that even forgotten clones cannot make it wrap.
+    handles: AtomicU64,
     /// Frames that must still come home, and the close itself, before the
     /// memory can go.
     remaining: AtomicUsize,
+    /// Read by every use and written by the free, so that loom sees a use that
+    /// the free does not wait for.
+    alive: Track,
 }
 
 // SAFETY: the raw pointers are to memory that `Shared` owns; a buffer and its
@@ -151,6 +169,7 @@ impl Shared {
         // SAFETY: buffers that the caller still owns keep the pool alive; after
         // the exchange below succeeds, it is not touched any more.
         let shared = unsafe { pool.as_ref() };
+        shared.alive.read();
         // Relaxed: the value is validated by the exchange.
         let mut head = shared.head.0.load(Ordering::Relaxed);
         while head != CLOSED {
@@ -218,6 +237,7 @@ impl Shared {
     unsafe fn release_handle(pool: NonNull<Self>) {
         // SAFETY: the handle that the caller holds keeps the pool alive.
         let shared = unsafe { pool.as_ref() };
+        shared.alive.read();
         // AcqRel, as in `Arc`: what other handles did comes before the close.
         if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
@@ -255,6 +275,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.alive.write();
         // SAFETY: the metadata was leaked from a box when the pool was made.
         drop(unsafe { Box::from_raw(self.metas.as_ptr()) });
     }
@@ -284,12 +305,18 @@ impl FramePool {
     }
 
     /// Makes a pool in `region`, with the buffers one after another from its
-    /// start. Nobody else may use the region: it is given to the pool.
+    /// start. The region is given to the pool: nobody else has a handle to it
+    /// before, and who takes one [from the pool](Self::region) afterwards is a
+    /// device.
     ///
     /// # Errors
-    /// [`PoolError`] when the shape makes no sense or does not fit.
-    pub fn in_region(config: PoolConfig, region: DmaRegion) -> Result<Self, PoolError> {
+    /// [`PoolError`] when the shape makes no sense or does not fit, or when the
+    /// region has another handle.
+    pub fn in_region(config: PoolConfig, mut region: DmaRegion) -> Result<Self, PoolError> {
         let needed = bytes_needed(config)?;
+        if !region.is_unshared() {
+            return Err(PoolError::RegionShared);
+        }
         if region.len() < needed {
             return Err(PoolError::RegionTooSmall {
                 needed,
@@ -307,8 +334,9 @@ impl FramePool {
             links,
             headroom: config.headroom,
             head: Line(AtomicU64::new(0)),
-            handles: AtomicUsize::new(1),
+            handles: AtomicU64::new(1),
             remaining: AtomicUsize::new(frames + 1),
+            alive: Track::new(),
         })));
         let metas: Box<[Meta]> = (0..config.frames)
             .map(|index| {
@@ -350,6 +378,9 @@ impl FramePool {
     }
 
     /// The memory of all buffers, to be mapped for devices.
+    ///
+    /// Whoever reads or writes it is a device, and keeps to the descriptors as
+    /// one: the bytes of a frame that is not posted belong to the frame.
     #[must_use]
     pub fn region(&self) -> &DmaRegion {
         self.shared().region()
@@ -389,7 +420,7 @@ fn bytes_needed(config: PoolConfig) -> Result<usize, PoolError> {
         buffer_size,
         headroom,
     } = config;
-    let sound = (1..=1 << 31).contains(&frames)
+    let sound = (1..NIL).contains(&frames)
         && (64..1 << 30).contains(&buffer_size)
         && buffer_size % 64 == 0
         && headroom < buffer_size;
@@ -524,6 +555,7 @@ impl Meta {
             flags: 0,
             hash_kind: HashKind::None,
             checksum: ChecksumStatus::None,
+            track: Track::new(),
         }
     }
 }

@@ -162,6 +162,11 @@ impl DmaRegion {
         self.block.base
     }
 
+    /// Whether this is the only handle.
+    pub(crate) fn is_unshared(&mut self) -> bool {
+        Arc::get_mut(&mut self.block).is_some()
+    }
+
     /// Whether two handles are of the same memory.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
@@ -299,6 +304,9 @@ pub enum MapError {
     /// Another mapping covers part of the range.
     #[error("the range of {0:?} is mapped already")]
     Overlap(DmaAddr),
+    /// The region reaches beyond the last address, or to it.
+    #[error("the region at {0:?} does not end within the address space")]
+    OutsideAddressSpace(DmaAddr),
 }
 
 /// What one device may reach: the domain of an IOMMU.
@@ -324,12 +332,13 @@ impl DmaDomain {
     /// same region twice changes nothing.
     ///
     /// # Errors
-    /// [`MapError::Overlap`] when another region covers part of its range.
+    /// [`MapError`] when another region covers part of its range, or when the
+    /// range does not end below the last address.
     pub fn map(&mut self, region: &DmaRegion) -> Result<(), MapError> {
-        let at = self
-            .regions
-            .partition_point(|r| r.dma_addr() < region.dma_addr());
-        let end = region.dma_addr().offset(region.len() as u64);
+        let start = region.dma_addr();
+        let end = start.0.checked_add(region.len() as u64).map(DmaAddr);
+        let end = end.ok_or(MapError::OutsideAddressSpace(start))?;
+        let at = self.regions.partition_point(|r| r.dma_addr() < start);
         if let Some(next) = self.regions.get(at) {
             if next.same_as(region) {
                 return Ok(());
@@ -339,7 +348,7 @@ impl DmaDomain {
             }
         }
         if let Some(before) = at.checked_sub(1).and_then(|i| self.regions.get(i))
-            && before.dma_addr().offset(before.len() as u64) > region.dma_addr()
+            && before.dma_addr().offset(before.len() as u64) > start
         {
             return Err(MapError::Overlap(before.dma_addr()));
         }

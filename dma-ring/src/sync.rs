@@ -23,9 +23,9 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Self {
+            #[cfg(loom)]
             cell: loom::cell::UnsafeCell::new(()),
         }
     }
