@@ -9,5 +9,6 @@ extern crate std;
 
 pub mod checksum;
 pub mod drop;
+pub mod neigh;
 pub mod route;
 pub mod wire;
