@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/need.sh
 
-need cc:gcc /usr/include/stdio.h:libc6-dev ping:iputils-ping
+need ca_certificates:ca-certificates cc:gcc /usr/include/stdio.h:libc6-dev \
+    ping:iputils-ping
 need_rust
 cargo build --release --package softnet --bin softnet
 cargo run --quiet --release --package softnet --bin softnet -- demo "$@"

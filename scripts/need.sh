@@ -17,6 +17,12 @@ has() {
     esac
 }
 
+# Without them cargo cannot trust its registry.
+ca_certificates() {
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/cert.pem ] ||
+        [ -e /etc/ssl/cert.pem ]
+}
+
 clang_asan() {
     command -v clang >/dev/null 2>&1 &&
         echo 'int main(void) { return 0; }' |
@@ -37,20 +43,31 @@ install_packages() {
     command -v apt-get >/dev/null 2>&1 ||
         stop "This machine lacks (by their Debian names):$1" \
             "It has no apt-get: install them its own way, then run this again."
-    as_root=
-    if [ "$(id -u)" -ne 0 ]; then
-        { command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; } ||
-            stop "This machine lacks some packages. Run, as root, then this again:" \
-                "  apt-get update && apt-get install -y --no-install-recommends$1"
-        as_root=sudo
-    fi
+    can_be_root ||
+        stop "This machine lacks some packages. Run, as root, then this again:" \
+            "  apt-get update && apt-get install -y --no-install-recommends$1"
     echo "installing:$1"
-    apt_get update
+    refresh_lists
     # Names without spaces, split on purpose.
     # shellcheck disable=SC2086
     apt_get install --yes --no-install-recommends --no-remove $1 ||
         stop "apt-get could not install:$1"
 }
+
+# Sets $as_root to what makes a command run as root; fails if nothing does.
+can_be_root() {
+    as_root=
+    [ "$(id -u)" -ne 0 ] || return 0
+    as_root=sudo
+    command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }
+}
+
+# Lets apt look what there is, once.
+refresh_lists() {
+    [ -z "$lists_are_fresh" ] || return 0
+    apt_get update && lists_are_fresh=yes
+}
+lists_are_fresh=
 
 # apt_get ARGUMENT ...: apt-get without questions, patient while another one runs.
 apt_get() {
@@ -99,9 +116,13 @@ need_rust() {
     rust_is_here || stop "rustup's stable toolchain is older than Rust $rust_wanted."
 }
 
-# Whether apt knows a package rustup that can be installed.
+# Whether apt has a package rustup; a fresh image knows only after an update.
 rustup_is_packaged() {
-    command -v apt-cache >/dev/null 2>&1 || return 1
+    command -v apt-get >/dev/null 2>&1 || return 1
+    apt_has_rustup || { can_be_root && refresh_lists && apt_has_rustup; }
+}
+
+apt_has_rustup() {
     apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'
 }
 

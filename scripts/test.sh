@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/need.sh
 
-need cc:gcc g++:g++ /usr/include/stdio.h:libc6-dev diff:diffutils \
-    clang:clang valgrind:valgrind shellcheck:shellcheck \
+need ca_certificates:ca-certificates cc:gcc g++:g++ /usr/include/stdio.h:libc6-dev \
+    diff:diffutils clang:clang valgrind:valgrind shellcheck:shellcheck \
     ping:iputils-ping ip:iproute2 tshark:tshark
 # Where clang's package does not bring its sanitizers, this one does.
 need clang_asan:libclang-rt-dev

@@ -1,0 +1,95 @@
+//! The descriptor rings (3.2, 3.3).
+
+mod rx;
+mod tx;
+
+pub use rx::RxRing;
+pub use tx::TxRing;
+
+pub(crate) use rx::BUFFER;
+
+use crate::shared::Shared;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use softnet_dma_ring::Frame;
+use softnet_nic_hal::bus::PciDevice;
+
+/// The frames of one ring and the places in it.
+///
+/// The device owns the descriptors from its head to before its tail; an equal
+/// head and tail mean that it owns none. So one descriptor always stays free.
+#[derive(Debug)]
+struct Slots {
+    frames: Box<[Option<Frame>]>,
+    post_at: usize,
+    reap_at: usize,
+    free: usize,
+}
+
+impl Slots {
+    fn new(len: u16) -> Self {
+        let frames: Box<[Option<Frame>]> = (0..len).map(|_| None).collect();
+        Self {
+            free: frames.len().saturating_sub(1),
+            frames,
+            post_at: 0,
+            reap_at: 0,
+        }
+    }
+
+    #[inline]
+    fn next(&self, at: usize) -> usize {
+        let next = at + 1;
+        if next == self.frames.len() { 0 } else { next }
+    }
+
+    fn previous(&self, at: usize) -> usize {
+        at.checked_sub(1).unwrap_or(self.frames.len() - 1)
+    }
+
+    /// Puts a frame where the next post goes. The caller has seen that a slot
+    /// is free.
+    #[inline]
+    fn put(&mut self, frame: Frame) {
+        if let Some(slot) = self.frames.get_mut(self.post_at) {
+            *slot = Some(frame);
+        }
+        self.post_at = self.next(self.post_at);
+        self.free -= 1;
+    }
+
+    /// Takes the oldest frame; `None` when nothing is posted.
+    #[inline]
+    fn take(&mut self) -> Option<Frame> {
+        let frame = self.frames.get_mut(self.reap_at)?.take()?;
+        self.reap_at = self.next(self.reap_at);
+        self.free += 1;
+        Some(frame)
+    }
+}
+
+/// A ring's tie to the NIC that handed it out.
+struct Tie<P: PciDevice> {
+    shared: Arc<Shared<P>>,
+    session: u32,
+}
+
+impl<P: PciDevice> Tie<P> {
+    /// Whether the NIC is still in the session of this ring.
+    #[inline]
+    fn holds(&self) -> bool {
+        self.shared.session() == self.session
+    }
+}
+
+impl<P: PciDevice> fmt::Debug for Tie<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "session {} of {}",
+            self.session,
+            self.shared.chip.device.name()
+        )
+    }
+}

@@ -1,0 +1,223 @@
+//! The receive ring (3.2).
+
+use super::{Slots, Tie};
+use crate::regs;
+use crate::shared::{self, DD, Shared};
+use alloc::sync::Arc;
+use core::fmt;
+use softnet_dma_ring::{ChecksumStatus, DmaRing, Frame, FrameBatch, RingFull};
+use softnet_nic_hal::bus::PciDevice;
+
+/// Bytes that the device may write to one buffer (RCTL.BSIZE = 00).
+pub(crate) const BUFFER: usize = 2048;
+
+/// Status: the last descriptor of the packet.
+const EOP: u64 = 1 << 33;
+/// Status: what is said about checksums is to be ignored.
+const IXSM: u64 = 1 << 34;
+/// Status: the TCP or UDP checksum was calculated.
+const TCPCS: u64 = 1 << 37;
+/// Errors: CE, SE, SEQ, CXE and RXE.
+const BAD: u64 = 0b1001_0111 << 40;
+/// Errors: the TCP or UDP checksum is wrong, or the IP checksum is.
+const TCPE_IPE: u64 = 0b0110_0000 << 40;
+
+/// The receive ring. Posted frames must be empty; one with less than 2048 bytes
+/// of tail room gives up head room for it, and one that is too short for that
+/// finds no slot.
+pub struct RxRing<P: PciDevice> {
+    tie: Tie<P>,
+    slots: Slots,
+    /// The tail that the device knows.
+    kicked_at: usize,
+    /// A packet of several descriptors is being thrown away.
+    discarding: bool,
+    tally: Tally,
+}
+
+/// What a batch of reaping adds to the counters.
+#[derive(Debug, Default)]
+struct Tally {
+    packets: u64,
+    bytes: u64,
+    csum_good: u64,
+}
+
+impl<P: PciDevice> RxRing<P> {
+    pub(crate) fn new(shared: Arc<Shared<P>>, session: u32, len: u16) -> Self {
+        Self {
+            tie: Tie { shared, session },
+            slots: Slots::new(len),
+            kicked_at: 0,
+            discarding: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Writes the descriptor of a frame and keeps the frame. A slot is free.
+    #[inline]
+    fn put(&mut self, frame: Frame) {
+        let shared = &*self.tie.shared;
+        let address = frame.dma_addr();
+        shared.chip.device.sync_for_device(address, BUFFER);
+        shared.rx.buffer_word(self.slots.post_at, address.0);
+        shared.rx.set_status_word(self.slots.post_at, 0);
+        self.slots.put(frame);
+    }
+
+    /// The oldest good packet, if one is there; bad ones go round again.
+    #[inline]
+    fn next_packet(&mut self) -> Option<Frame> {
+        loop {
+            let word = self.tie.shared.rx.status_word(self.slots.reap_at);
+            if word & DD == 0 || self.slots.reap_at == self.kicked_at {
+                return None;
+            }
+            let mut frame = self.slots.take()?;
+            if word & (EOP | BAD) == EOP && !self.discarding && self.fill(&mut frame, word) {
+                return Some(frame);
+            }
+            self.reuse(frame, word);
+        }
+    }
+
+    /// Gives the frame what the descriptor says about it; false when that
+    /// cannot be true.
+    #[inline]
+    fn fill(&mut self, frame: &mut Frame, word: u64) -> bool {
+        let len = (word & 0xffff) as usize;
+        if len == 0 || len > BUFFER || !frame.set_len(len) {
+            return false;
+        }
+        let device = &self.tie.shared.chip.device;
+        device.sync_for_cpu(frame.dma_addr(), len);
+        if word & (IXSM | TCPCS | TCPE_IPE) == TCPCS {
+            frame.set_checksum(ChecksumStatus::Unnecessary);
+            self.tally.csum_good += 1;
+        }
+        self.tally.packets += 1;
+        self.tally.bytes += len as u64;
+        true
+    }
+
+    /// Counts a bad descriptor and posts its frame again.
+    #[cold]
+    fn reuse(&mut self, frame: Frame, word: u64) {
+        let counters = &self.tie.shared.counters;
+        if word & BAD != 0 {
+            shared::count(&counters.rx_errors, 1);
+        } else if word & EOP != 0 {
+            shared::count(&counters.rx_length_errors, 1);
+        }
+        self.discarding = word & EOP == 0;
+        self.put(frame);
+        // The stack may have nothing to post, and then would not kick.
+        self.write_tail();
+    }
+
+    fn write_tail(&mut self) {
+        self.kicked_at = self.slots.post_at;
+        let chip = &self.tie.shared.chip;
+        chip.write(regs::RDT, self.kicked_at as u32);
+    }
+
+    /// Publishes what an unmask looks at, and the counters.
+    #[inline]
+    fn publish(&mut self) {
+        let shared = &*self.tie.shared;
+        let waiting = self.slots.reap_at != self.kicked_at;
+        shared.rx.watch(waiting.then_some(self.slots.reap_at));
+        let Tally {
+            packets,
+            bytes,
+            csum_good,
+        } = core::mem::take(&mut self.tally);
+        if packets != 0 {
+            shared::count(&shared.counters.rx_packets, packets);
+            shared::count(&shared.counters.rx_bytes, bytes);
+            shared::count(&shared.counters.rx_csum_good, csum_good);
+        }
+    }
+}
+
+/// Leaves the device a whole buffer; false when the frame has none.
+#[inline]
+fn make_room(frame: &mut Frame) -> bool {
+    if frame.set_len(0) && frame.tailroom() >= BUFFER {
+        return true;
+    }
+    let Some(headroom) = frame.capacity().checked_sub(BUFFER) else {
+        return false;
+    };
+    frame.reset(headroom);
+    true
+}
+
+impl<P: PciDevice> DmaRing for RxRing<P> {
+    #[inline]
+    fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
+        if self.free_slots() == 0 || !make_room(&mut frame) {
+            return Err(RingFull(frame));
+        }
+        self.put(frame);
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Frame> {
+        if !self.tie.holds() {
+            return None;
+        }
+        let frame = self.next_packet();
+        self.publish();
+        frame
+    }
+
+    fn kick(&mut self) {
+        if self.tie.holds() && self.kicked_at != self.slots.post_at {
+            self.write_tail();
+            self.publish();
+        }
+    }
+
+    #[inline]
+    fn free_slots(&self) -> usize {
+        if self.tie.holds() { self.slots.free } else { 0 }
+    }
+
+    fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
+        let take = batch.len().min(self.free_slots());
+        let fit = batch[..take].iter_mut().position(|frame| !make_room(frame));
+        let take = fit.unwrap_or(take);
+        for frame in batch.drain(..take) {
+            self.put(frame);
+        }
+        take
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        if !self.tie.holds() {
+            return 0;
+        }
+        let before = out.len();
+        let want = max.min(out.remaining_capacity());
+        out.extend(core::iter::from_fn(|| self.next_packet()).take(want));
+        self.publish();
+        out.len() - before
+    }
+}
+
+impl<P: PciDevice> Drop for RxRing<P> {
+    fn drop(&mut self) {
+        self.tie.shared.disable_rx(self.tie.session);
+    }
+}
+
+impl<P: PciDevice> fmt::Debug for RxRing<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxRing")
+            .field("tie", &self.tie)
+            .field("free", &self.slots.free)
+            .finish_non_exhaustive()
+    }
+}

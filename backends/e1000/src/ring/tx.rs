@@ -1,0 +1,249 @@
+//! The transmit ring, with legacy descriptors (3.3.3).
+//!
+//! Write-back is asked for once for each group of packets: RS goes into the last
+//! descriptor before a kick, and into every 32nd. The device writes descriptors
+//! back in order, so DD in a group's last descriptor says that the whole group
+//! was sent, and the descriptors before it need not be read.
+
+use super::{Slots, Tie};
+use crate::regs;
+use crate::shared::{self, DD, Shared};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use softnet_dma_ring::{DmaRing, Frame, FrameBatch, RingFull};
+use softnet_nic_hal::bus::PciDevice;
+
+/// Command: end of packet, and insert the FCS.
+const EOP_IFCS: u64 = 0b11 << 24;
+/// Command: report status.
+const RS: u64 = 1 << 27;
+
+/// Longest group that one write-back stands for.
+const GROUP: usize = 32;
+
+/// Shortest packet that is sent, without FCS. The chip's own padding is known to
+/// corrupt packets on PCI, so that short ones are padded before it sees them.
+const MIN_PACKET: usize = 60;
+/// Ethernet header: nothing shorter is a packet.
+const HEADER: usize = 14;
+/// Longest packet, without FCS: an MTU of 1500, the header and a VLAN tag.
+const MAX_PACKET: usize = 1518;
+
+/// The transmit ring.
+///
+/// A packet that the chip cannot send as asked (shorter than an Ethernet header,
+/// longer than 1518 bytes, or with a checksum or VLAN tag left to the device) is
+/// counted as `tx_dropped` and goes home at once.
+pub struct TxRing<P: PciDevice> {
+    tie: Tie<P>,
+    slots: Slots,
+    /// Where the group that begins at this slot ends.
+    group_end: Box<[u16]>,
+    group_start: usize,
+    group_len: usize,
+    /// Slots before this one were sent.
+    sent_until: usize,
+    /// The tail that the device knows.
+    kicked_at: usize,
+    packets: u64,
+    bytes: u64,
+}
+
+impl<P: PciDevice> TxRing<P> {
+    pub(crate) fn new(shared: Arc<Shared<P>>, session: u32, len: u16) -> Self {
+        Self {
+            tie: Tie { shared, session },
+            slots: Slots::new(len),
+            group_end: (0..len).map(|_| 0).collect(),
+            group_start: 0,
+            group_len: 0,
+            sent_until: 0,
+            kicked_at: 0,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Writes the descriptor of a packet and keeps the frame. A slot is free.
+    #[inline]
+    fn put(&mut self, mut frame: Frame) {
+        if !is_sendable(&frame) {
+            return self.refuse(frame);
+        }
+        if frame.len() < MIN_PACKET {
+            pad(&mut frame);
+        }
+        let shared = &*self.tie.shared;
+        let (address, len) = (frame.dma_addr(), frame.len());
+        shared.chip.device.sync_for_device(address, len);
+        let at = self.slots.post_at;
+        shared.tx.buffer_word(at, address.0);
+        self.slots.put(frame);
+        self.group_len += 1;
+        let full = self.group_len == GROUP;
+        let command = if full { EOP_IFCS | RS } else { EOP_IFCS };
+        shared.tx.set_status_word(at, command | len as u64);
+        if full {
+            self.end_group(at);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, frame: Frame) {
+        shared::count(&self.tie.shared.counters.tx_dropped, 1);
+        drop(frame);
+    }
+
+    fn end_group(&mut self, last: usize) {
+        if let Some(end) = self.group_end.get_mut(self.group_start) {
+            *end = last as u16;
+        }
+        self.group_start = self.slots.post_at;
+        self.group_len = 0;
+    }
+
+    /// Ends the group that is open, with RS in the last descriptor: the device
+    /// has not seen it yet.
+    fn report(&mut self) {
+        let last = self.slots.previous(self.slots.post_at);
+        let descriptors = &self.tie.shared.tx;
+        descriptors.set_status_word(last, descriptors.status_word(last) | RS);
+        self.end_group(last);
+    }
+
+    /// The oldest group's last descriptor, if a group was kicked.
+    #[inline]
+    fn watched(&self) -> Option<usize> {
+        if self.sent_until == self.kicked_at {
+            return None;
+        }
+        self.group_end
+            .get(self.sent_until)
+            .map(|&end| usize::from(end))
+    }
+
+    /// The oldest packet that was sent.
+    #[inline]
+    fn next_sent(&mut self) -> Option<Frame> {
+        if self.slots.reap_at == self.sent_until {
+            let end = self.watched()?;
+            if self.tie.shared.tx.status_word(end) & DD == 0 {
+                return None;
+            }
+            self.sent_until = self.slots.next(end);
+        }
+        let frame = self.slots.take()?;
+        self.packets += 1;
+        self.bytes += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// Publishes what an unmask looks at, and the counters.
+    fn publish(&mut self) {
+        let shared = &*self.tie.shared;
+        let watched = if self.slots.reap_at == self.sent_until {
+            self.watched()
+        } else {
+            // A group that was sent and is reaped in part: its end has DD, and
+            // its slot is not posted again before the frame in it is reaped.
+            Some(self.slots.previous(self.sent_until))
+        };
+        shared.tx.watch(watched);
+        if self.packets != 0 {
+            shared::count(
+                &shared.counters.tx_packets,
+                core::mem::take(&mut self.packets),
+            );
+            shared::count(&shared.counters.tx_bytes, core::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[inline]
+fn is_sendable(frame: &Frame) -> bool {
+    (HEADER..=MAX_PACKET).contains(&frame.len())
+        && frame.tx_checksum().is_none()
+        && frame.vlan_tci().is_none()
+}
+
+/// Pads with zeros, so that nothing of an earlier packet leaves the host. A
+/// frame without tail room is left to TCTL.PSP.
+#[cold]
+fn pad(frame: &mut Frame) {
+    if let Some(padding) = frame.put(MIN_PACKET - frame.len()) {
+        padding.fill(0);
+    }
+}
+
+impl<P: PciDevice> DmaRing for TxRing<P> {
+    #[inline]
+    fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
+        if self.free_slots() == 0 {
+            return Err(RingFull(frame));
+        }
+        self.put(frame);
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Frame> {
+        if !self.tie.holds() {
+            return None;
+        }
+        let frame = self.next_sent();
+        self.publish();
+        frame
+    }
+
+    fn kick(&mut self) {
+        if !self.tie.holds() || self.kicked_at == self.slots.post_at {
+            return;
+        }
+        if self.group_len != 0 {
+            self.report();
+        }
+        self.kicked_at = self.slots.post_at;
+        self.publish();
+        self.tie.shared.chip.write(regs::TDT, self.kicked_at as u32);
+    }
+
+    #[inline]
+    fn free_slots(&self) -> usize {
+        if self.tie.holds() { self.slots.free } else { 0 }
+    }
+
+    fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
+        let take = batch.len().min(self.free_slots());
+        for frame in batch.drain(..take) {
+            self.put(frame);
+        }
+        take
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        if !self.tie.holds() {
+            return 0;
+        }
+        let before = out.len();
+        let want = max.min(out.remaining_capacity());
+        out.extend(core::iter::from_fn(|| self.next_sent()).take(want));
+        self.publish();
+        out.len() - before
+    }
+}
+
+impl<P: PciDevice> Drop for TxRing<P> {
+    fn drop(&mut self) {
+        self.tie.shared.disable_tx(self.tie.session);
+    }
+}
+
+impl<P: PciDevice> fmt::Debug for TxRing<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxRing")
+            .field("tie", &self.tie)
+            .field("free", &self.slots.free)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! What is looked after every two seconds: link, transmitter, presence.
+
+use crate::regs::{self, Status};
+use crate::shared::{Shared, count};
+use softnet_nic_hal::bus::PciDevice;
+use softnet_nic_hal::{LinkState, QueueId, WatchdogReport};
+
+/// A transmitter that stands for two watchdog intervals hangs.
+const HANG_NS: u64 = 4_000_000_000;
+
+/// Where the transmitter stood, and since when.
+#[derive(Debug, Default)]
+pub(crate) struct HangWatch {
+    standing: Option<Standing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    head: u32,
+    since_ns: u64,
+}
+
+impl HangWatch {
+    /// Notes the head of a transmitter that has work; true once it has stood
+    /// too long, and then again only after as long.
+    fn note(&mut self, head: u32, now_ns: u64) -> bool {
+        let since_ns = match self.standing {
+            Some(standing) if standing.head == head => standing.since_ns,
+            _ => now_ns,
+        };
+        self.standing = Some(Standing { head, since_ns });
+        let hangs = now_ns.saturating_sub(since_ns) >= HANG_NS;
+        if hangs {
+            self.standing = None;
+        }
+        hangs
+    }
+
+    fn forget(&mut self) {
+        self.standing = None;
+    }
+}
+
+/// `open` is whether the transmitter is on.
+pub(crate) fn look<P: PciDevice>(
+    shared: &Shared<P>,
+    hang: &mut HangWatch,
+    open: bool,
+    now_ns: u64,
+) -> WatchdogReport {
+    let status = shared.chip.read(regs::STATUS);
+    if status == u32::MAX {
+        return WatchdogReport {
+            gone: true,
+            ..WatchdogReport::default()
+        };
+    }
+    let link = link_state(Status::from_bits_retain(status));
+    let hangs = open && link.up && stands(shared, hang, now_ns);
+    if hangs {
+        count(&shared.counters.tx_timeouts, 1);
+    } else if !open || !link.up {
+        // Without a link packets wait, and that is no fault.
+        hang.forget();
+    }
+    WatchdogReport {
+        link,
+        tx_hang: hangs.then_some(QueueId(0)),
+        gone: false,
+    }
+}
+
+fn stands<P: PciDevice>(shared: &Shared<P>, hang: &mut HangWatch, now_ns: u64) -> bool {
+    let head = shared.chip.read(regs::TDH);
+    if head == shared.chip.read(regs::TDT) {
+        hang.forget();
+        return false;
+    }
+    hang.note(head, now_ns)
+}
+
+fn link_state(status: Status) -> LinkState {
+    if !status.contains(Status::LU) {
+        return LinkState::default();
+    }
+    let speed_mbps = if status.contains(Status::SPEED_1000) {
+        1000
+    } else if status.contains(Status::SPEED_100) {
+        100
+    } else {
+        10
+    };
+    LinkState {
+        up: true,
+        speed_mbps,
+        full_duplex: status.contains(Status::FD),
+    }
+}

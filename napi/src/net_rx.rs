@@ -1,0 +1,69 @@
+//! The NET_RX softirq.
+
+use crate::softnet::{HasSoftnet, NetRxConfig};
+use softnet_softirq::{Cpu, SoftIrq, Vector};
+
+/// The handler of [`Vector::NetRx`]: Linux's `net_rx_action`.
+///
+/// A run polls each scheduled instance once, in the order in which they were
+/// scheduled, and ends when it has gone round, has taken `netdev_budget` packets
+/// or more, or has lasted `netdev_budget_ns`. The budget is looked at between
+/// polls, so that the last one may overshoot it by its weight. What is left is
+/// polled by the next run, those first that had no turn: an instance that always
+/// has work never keeps another one from its turn. The vector is raised for it.
+///
+/// Instances that are scheduled during a run wait for the next one, unless
+/// everything else has been polled to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetRxAction;
+
+impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
+    fn vector(&self) -> Vector {
+        Vector::NetRx
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, cx: &mut C) {
+        let mut limits = Limits::new(cx.softnet().config(), cpu);
+        cx.softnet().take_arrivals();
+        while let Some(mut polled) = cx.softnet().next_poll() {
+            let outcome = polled.poller.poll(cx, cpu, polled.weight);
+            let softnet = cx.softnet();
+            softnet.end_poll(polled, outcome);
+            if softnet.is_drained() {
+                return;
+            }
+            if limits.are_reached(outcome.packets(), cpu) {
+                softnet.counters().time_squeeze.add(1);
+                break;
+            }
+        }
+        if cx.softnet().requeue() {
+            cpu.raise(Vector::NetRx);
+        }
+    }
+}
+
+/// How long a run may go on.
+struct Limits {
+    /// Packets that it may still take.
+    budget: usize,
+    deadline_ns: u64,
+}
+
+impl Limits {
+    /// The time runs from the beginning of the softirq pass, when the clock was
+    /// read.
+    fn new(config: &NetRxConfig, cpu: &Cpu) -> Self {
+        Self {
+            budget: config.netdev_budget,
+            deadline_ns: cpu.now_ns().saturating_add(config.netdev_budget_ns),
+        }
+    }
+
+    /// Whether a poll that took `packets` was the run's last. It reads the clock,
+    /// so it is asked only when there is something left to poll.
+    fn are_reached(&mut self, packets: usize, cpu: &mut Cpu) -> bool {
+        self.budget = self.budget.saturating_sub(packets);
+        self.budget == 0 || cpu.refresh_now() >= self.deadline_ns
+    }
+}

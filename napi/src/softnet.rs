@@ -1,0 +1,342 @@
+//! A CPU's instances and its poll list.
+
+use crate::handle::{NapiHandle, NapiId};
+use crate::poll::{Budget, NapiPoll, PollOutcome};
+use crate::state::Completion;
+use crate::stats::{SoftnetCounters, SoftnetStat};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use softnet_dma_ring::mpsc::{self, Receiver, Sender};
+use softnet_softirq::CpuHandle;
+
+/// The bounds of `net_rx_action`. The defaults are Linux's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetRxConfig {
+    /// Packets that one run takes, over all instances: 300.
+    pub netdev_budget: usize,
+    /// How long one run goes on, in nanoseconds: 2,000,000 (Linux's
+    /// `netdev_budget_usecs` is 2000).
+    pub netdev_budget_ns: u64,
+    /// How many instances the CPU can have: 256.
+    pub max_instances: u16,
+}
+
+impl Default for NetRxConfig {
+    fn default() -> Self {
+        Self {
+            netdev_budget: 300,
+            netdev_budget_ns: 2_000_000,
+            max_instances: 256,
+        }
+    }
+}
+
+/// The CPU has as many instances as its configuration allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the CPU has {max_instances} NAPI instances already, which is all that it can have")]
+pub struct SoftnetFull {
+    /// [`NetRxConfig::max_instances`].
+    pub max_instances: u16,
+}
+
+/// Why an instance could not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// It is being polled at this moment (by the caller's caller), or is just
+    /// being scheduled by another thread. It is disabled now: remove it after
+    /// the CPU's next NET_RX run.
+    #[error("the instance is being polled or scheduled at this moment")]
+    Busy,
+    /// The CPU has no such instance: it was removed, or belongs to another.
+    #[error("the CPU has no such instance")]
+    Unknown,
+}
+
+/// A CPU's own state that has its instances in it.
+///
+/// Pollers and all other softirq handlers of the CPU get that state lent, so each
+/// of them can add and remove instances; other threads ask the CPU to.
+pub trait HasSoftnet: Sized {
+    /// The CPU's instances.
+    fn softnet(&mut self) -> &mut SoftnetData<Self>;
+}
+
+struct Slot<C> {
+    handle: NapiHandle,
+    weight: Budget,
+    /// Not there before it is installed, nor while it is polled: it is then lent
+    /// the state that this slot is a part of.
+    poller: Option<Box<dyn NapiPoll<C>>>,
+}
+
+/// A poller outside of its slot, while it is polled.
+pub(crate) struct Polled<C> {
+    index: u32,
+    pub(crate) weight: Budget,
+    pub(crate) poller: Box<dyn NapiPoll<C>>,
+}
+
+/// A CPU's instances, its poll list, and its counters: Linux's `softnet_data`.
+pub struct SoftnetData<C> {
+    cpu: CpuHandle,
+    config: NetRxConfig,
+    slots: Vec<Option<Slot<C>>>,
+    sender: Sender<u32>,
+    /// Instances that were scheduled and not yet taken over.
+    arrivals: Receiver<u32>,
+    /// Instances to be polled, in this order.
+    list: VecDeque<u32>,
+    /// Instances that had their turn in this run and want another.
+    repoll: VecDeque<u32>,
+    counters: Arc<SoftnetCounters>,
+}
+
+impl<C> SoftnetData<C> {
+    /// A CPU without instances.
+    #[must_use]
+    pub fn new(cpu: CpuHandle, config: NetRxConfig) -> Self {
+        let room = usize::from(config.max_instances);
+        let (sender, arrivals) = mpsc::channel(room);
+        Self {
+            cpu,
+            config,
+            slots: Vec::new(),
+            sender,
+            arrivals,
+            list: VecDeque::with_capacity(room),
+            repoll: VecDeque::with_capacity(room),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Adds an instance, to be polled for at most `weight` packets at a time
+    /// ([`Budget::WEIGHT`] is usual), ready to be scheduled.
+    ///
+    /// # Errors
+    /// [`SoftnetFull`]; the poller is dropped.
+    pub fn add(
+        &mut self,
+        poller: Box<dyn NapiPoll<C>>,
+        weight: Budget,
+    ) -> Result<NapiHandle, SoftnetFull> {
+        let handle = self.place(Some(poller), weight)?;
+        handle.enable();
+        Ok(handle)
+    }
+
+    /// Makes an instance without a poller, for interrupt handlers that are needed
+    /// before the poller can be made. It is disabled until its poller is
+    /// [installed](Self::install).
+    ///
+    /// # Errors
+    /// [`SoftnetFull`].
+    pub fn reserve(&mut self, weight: Budget) -> Result<NapiHandle, SoftnetFull> {
+        self.place(None, weight)
+    }
+
+    /// Gives a reserved instance its poller and enables it.
+    ///
+    /// # Errors
+    /// The poller comes back when the handle is not that of an instance which was
+    /// reserved here and has none.
+    pub fn install(
+        &mut self,
+        handle: &NapiHandle,
+        poller: Box<dyn NapiPoll<C>>,
+    ) -> Result<(), Box<dyn NapiPoll<C>>> {
+        match self.slot_of(handle) {
+            Some(slot) if slot.poller.is_none() && handle.is_disabled() => {
+                slot.poller = Some(poller);
+                handle.enable();
+                Ok(())
+            }
+            _ => Err(poller),
+        }
+    }
+
+    /// Disables an instance and takes it out, with its interrupt masked. All
+    /// handles of it do nothing from then on.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove(
+        &mut self,
+        handle: &NapiHandle,
+    ) -> Result<Option<Box<dyn NapiPoll<C>>>, RemoveError> {
+        self.slot_of(handle).ok_or(RemoveError::Unknown)?;
+        handle.begin_disable();
+        self.take_arrivals();
+        self.unlist(handle);
+        if !handle.state().retire() {
+            return Err(RemoveError::Busy);
+        }
+        let slot = self.slots.get_mut(handle.id().index());
+        let poller = slot.and_then(Option::take).and_then(|slot| slot.poller);
+        if let Some(poller) = &poller {
+            poller.mask_irq();
+        }
+        Ok(poller)
+    }
+
+    /// The bounds of `net_rx_action`.
+    #[must_use]
+    pub fn config(&self) -> &NetRxConfig {
+        &self.config
+    }
+
+    /// The CPU's counters, for its own code to add to and for others to read.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<SoftnetCounters> {
+        &self.counters
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stat(&self) -> SoftnetStat {
+        self.counters.snapshot(self.cpu.id())
+    }
+
+    /// How many instances there are.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    /// Takes over what was scheduled, behind what is to be polled already.
+    #[inline]
+    pub(crate) fn take_arrivals(&mut self) {
+        while let Some(index) = self.arrivals.pop() {
+            self.list.push_back(index);
+        }
+    }
+
+    /// The next instance to poll, its poller taken out.
+    #[inline]
+    pub(crate) fn next_poll(&mut self) -> Option<Polled<C>> {
+        while let Some(index) = self.list.pop_front() {
+            if let Some(polled) = self.begin_poll(index) {
+                return Some(polled);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn begin_poll(&mut self, index: u32) -> Option<Polled<C>> {
+        let slot = self.slots.get_mut(index as usize)?.as_mut()?;
+        if slot.poller.is_none() {
+            // Somebody enabled a reserved instance: it waits for its poller.
+            slot.handle.begin_disable();
+        }
+        if !slot.handle.state().begin_poll() {
+            return None;
+        }
+        Some(Polled {
+            index,
+            weight: slot.weight,
+            poller: slot.poller.take()?,
+        })
+    }
+
+    /// Puts the poller back and decides how its instance goes on.
+    #[inline]
+    pub(crate) fn end_poll(&mut self, polled: Polled<C>, outcome: PollOutcome) {
+        let Polled { index, poller, .. } = polled;
+        self.counters.processed.add(outcome.packets() as u64);
+        let Some(Some(slot)) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        let repoll = match outcome {
+            PollOutcome::Exhausted { .. } => true,
+            PollOutcome::Done { .. } => match slot.handle.state().complete() {
+                Completion::Missed => true,
+                Completion::Disabled => false,
+                Completion::Complete => {
+                    poller.unmask_irq();
+                    false
+                }
+            },
+        };
+        slot.poller = Some(poller);
+        if repoll {
+            self.repoll.push_back(index);
+        }
+    }
+
+    /// Whether every instance that was scheduled has been polled to its end. When
+    /// all but those that came meanwhile have, these are taken over.
+    #[inline]
+    pub(crate) fn is_drained(&mut self) -> bool {
+        if self.list.is_empty() && self.repoll.is_empty() {
+            self.take_arrivals();
+            return self.list.is_empty();
+        }
+        false
+    }
+
+    /// Lines up what is left for the next run: those that had no turn, those that
+    /// came meanwhile, and at the end those that had a turn and want another.
+    /// Says whether there are any.
+    pub(crate) fn requeue(&mut self) -> bool {
+        self.take_arrivals();
+        self.list.append(&mut self.repoll);
+        !self.list.is_empty()
+    }
+
+    fn place(
+        &mut self,
+        poller: Option<Box<dyn NapiPoll<C>>>,
+        weight: Budget,
+    ) -> Result<NapiHandle, SoftnetFull> {
+        let index = self.free_slot()?;
+        let id = NapiId(index as u32);
+        let handle = NapiHandle::new(id, self.cpu.clone(), self.sender.clone());
+        self.slots[index] = Some(Slot {
+            handle: handle.clone(),
+            weight,
+            poller,
+        });
+        Ok(handle)
+    }
+
+    fn free_slot(&mut self) -> Result<usize, SoftnetFull> {
+        if let Some(index) = self.slots.iter().position(Option::is_none) {
+            return Ok(index);
+        }
+        let max_instances = self.config.max_instances;
+        if self.slots.len() >= usize::from(max_instances) {
+            return Err(SoftnetFull { max_instances });
+        }
+        self.slots.push(None);
+        Ok(self.slots.len() - 1)
+    }
+
+    fn slot_of(&mut self, handle: &NapiHandle) -> Option<&mut Slot<C>> {
+        let slot = self.slots.get_mut(handle.id().index())?.as_mut()?;
+        slot.handle.is_same(handle).then_some(slot)
+    }
+
+    /// Takes a disabled instance off the list and lets go of it.
+    fn unlist(&mut self, handle: &NapiHandle) {
+        let index = handle.id().0;
+        for list in [&mut self.list, &mut self.repoll] {
+            if let Some(place) = list.iter().position(|listed| *listed == index) {
+                list.remove(place);
+                handle.state().begin_poll();
+            }
+        }
+    }
+}
+
+impl<C> fmt::Debug for SoftnetData<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftnetData")
+            .field("cpu", &self.cpu)
+            .field("config", &self.config)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
