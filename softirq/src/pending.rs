@@ -79,3 +79,125 @@ impl PendingWord {
         self.0.fetch_and(!SLEEPING, Ordering::Relaxed);
     }
 }
+
+/// Races, each seen to fail by a mutation of the code above:
+///
+/// - *raise against sleep*: with `try_sleep` as a load of 0 and then a store of
+///   `SLEEPING`, the CPU sleeps over a raise and loom reports a deadlock.
+/// - *two raisers and one sleeper*: with the test `== SLEEPING` in `raise`
+///   replaced by `== SLEEPING | bits`, nobody wakes the CPU.
+/// - *a raise hands over what was written before*: with Relaxed in `raise` or in
+///   `take`, the handler reads the old value.
+/// - *awake keeps vectors*: with `awake` as a store of 0, a raise that came
+///   during the sleep is gone.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use crate::vector::Vector;
+    use loom::sync::Arc;
+    use loom::thread;
+    use std::vec::Vec;
+
+    /// The CPU: takes until it has `wanted`, and sleeps when there is nothing.
+    fn run_until(word: &PendingWord, wanted: &[Vector], mut seen: impl FnMut(Vector)) {
+        let mut got = Vec::new();
+        while !wanted.iter().all(|vector| got.contains(vector)) {
+            for vector in word.take() {
+                seen(vector);
+                got.push(vector);
+            }
+            let done = wanted.iter().all(|vector| got.contains(vector));
+            if !done && word.try_sleep() {
+                thread::park();
+                word.awake();
+            }
+        }
+    }
+
+    /// A raiser's end: the waking is that of `CpuHandle::raise`.
+    fn raise(word: &PendingWord, cpu: &thread::Thread, vector: Vector) {
+        if word.raise(vector.bit()) {
+            cpu.unpark();
+        }
+    }
+
+    #[test]
+    fn a_raise_against_a_cpu_that_goes_to_sleep_is_not_lost() {
+        loom::model(|| {
+            let word = Arc::new(PendingWord::new());
+            let cpu = thread::current();
+            let raiser = thread::spawn({
+                let word = Arc::clone(&word);
+                move || raise(&word, &cpu, Vector::NetRx)
+            });
+            run_until(&word, &[Vector::NetRx], |_| ());
+            raiser.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_raisers_against_one_sleeper_are_both_served() {
+        loom::model(|| {
+            let word = Arc::new(PendingWord::new());
+            let cpu = thread::current();
+            let raisers = [Vector::Hi, Vector::NetRx].map(|vector| {
+                let (word, cpu) = (Arc::clone(&word), cpu.clone());
+                thread::spawn(move || raise(&word, &cpu, vector))
+            });
+            run_until(&word, &[Vector::Hi, Vector::NetRx], |_| ());
+            for raiser in raisers {
+                raiser.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_handler_sees_what_each_raiser_wrote_before_its_raise() {
+        loom::model(|| {
+            let word = Arc::new(PendingWord::new());
+            let data = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+            let cpu = thread::current();
+            let vectors = [Vector::Hi, Vector::Timer];
+            let raisers = vectors.map(|vector| {
+                let (word, data, cpu) = (Arc::clone(&word), Arc::clone(&data), cpu.clone());
+                thread::spawn(move || {
+                    data[vector.index()].store(7, Ordering::Relaxed);
+                    raise(&word, &cpu, vector);
+                })
+            });
+            run_until(&word, &vectors, |vector| {
+                assert_eq!(data[vector.index()].load(Ordering::Relaxed), 7);
+            });
+            for raiser in raisers {
+                raiser.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_kick_against_a_cpu_that_goes_to_sleep_ends_the_sleep() {
+        loom::model(|| {
+            let word = Arc::new(PendingWord::new());
+            let stop = Arc::new(AtomicU32::new(0));
+            let cpu = thread::current();
+            let kicker = thread::spawn({
+                let (word, stop) = (Arc::clone(&word), Arc::clone(&stop));
+                move || {
+                    stop.store(1, Ordering::Relaxed);
+                    if word.kick() {
+                        cpu.unpark();
+                    }
+                }
+            });
+            while stop.load(Ordering::Relaxed) == 0 {
+                // Taking acquires what the kicker wrote.
+                let _ = word.take();
+                if stop.load(Ordering::Relaxed) == 0 && word.try_sleep() {
+                    thread::park();
+                    word.awake();
+                }
+            }
+            kicker.join().unwrap();
+        });
+    }
+}
