@@ -438,3 +438,7 @@ impl fmt::Debug for Frame {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

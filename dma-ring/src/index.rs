@@ -111,3 +111,7 @@ impl RingIndex {
         self.0 & size.mask
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

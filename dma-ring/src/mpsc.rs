@@ -411,3 +411,7 @@ impl<T> fmt::Debug for Receiver<T> {
         write!(f, "Receiver({} of {})", self.len(), self.capacity())
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

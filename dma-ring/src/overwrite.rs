@@ -289,3 +289,7 @@ impl<T> fmt::Debug for Reader<T> {
         write!(f, "Reader(of {}, {} lost)", self.capacity(), self.lost)
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

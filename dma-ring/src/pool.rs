@@ -559,3 +559,7 @@ impl Meta {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -434,3 +434,7 @@ impl DmaDomain {
         (offset < region.len()).then_some((region, offset))
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -89,3 +89,7 @@ pub trait DmaRing: Send {
         want
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

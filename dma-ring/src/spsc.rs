@@ -470,3 +470,7 @@ impl<T> fmt::Debug for Consumer<T> {
         write!(f, "Consumer({} of {})", self.len(), self.capacity())
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
