@@ -135,6 +135,39 @@ pub struct OpenConfig {
     pub pool: FramePool,
 }
 
+impl OpenConfig {
+    /// Smallest MTU that any NIC has (RFC 791, section 3.2).
+    pub const MIN_MTU: u16 = 68;
+
+    /// Refuses what a NIC of these capabilities cannot do, if the device may
+    /// write `buffer` bytes to one receive frame. The first thing that every
+    /// [`NicHal::open`] does.
+    ///
+    /// A pool with no frame at home cannot be asked for its frames' length and
+    /// passes; so a driver looks at each frame that is posted too.
+    ///
+    /// # Errors
+    /// [`NicError::Queues`], [`NicError::RingLength`], [`NicError::Mtu`] or
+    /// [`NicError::FrameTooShort`].
+    pub fn check(&self, capabilities: &NicCapabilities, buffer: usize) -> Result<(), NicError> {
+        let (asked, max) = (self.queues, capabilities.max_queues);
+        if !(1..=max).contains(&asked) {
+            return Err(NicError::Queues { asked, max });
+        }
+        capabilities.rx_ring.check(self.rx_ring)?;
+        capabilities.tx_ring.check(self.tx_ring)?;
+        let (asked, max) = (self.mtu, capabilities.max_mtu);
+        if !(Self::MIN_MTU..=max).contains(&asked) {
+            return Err(NicError::Mtu { asked, max });
+        }
+        let (needed, frame) = (buffer, self.pool.alloc());
+        match frame.map(|frame| frame.tailroom()) {
+            Some(have) if have < needed => Err(NicError::FrameTooShort { needed, have }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The two rings of one queue. They leave the driver by value, so that each
 /// queue has exactly one owner.
 #[derive(Debug)]
@@ -191,8 +224,9 @@ pub struct RxMode {
 pub struct WatchdogReport {
     /// The link now.
     pub link: LinkState,
-    /// A transmit queue that has made no progress although it has work: the
-    /// stack stops and opens the NIC again.
+    /// A transmit queue that has made no progress for 4 seconds (two watchdog
+    /// intervals) although it has work and there is a link: the stack stops and
+    /// opens the NIC again.
     pub tx_hang: Option<QueueId>,
     /// The device does not answer any more (it was unplugged): the stack takes
     /// the NIC out of service.
@@ -266,20 +300,34 @@ pub enum NicError {
 ///
 /// # The contract
 /// 1. [`open`](Self::open) gives the rings of each queue by value. All
-///    interrupts are masked then; the stack posts receive frames, kicks, and
-///    unmasks.
+///    interrupts of queues are masked then; the stack posts receive frames,
+///    kicks, and unmasks.
 /// 2. On a completion (a frame received or sent) or after
 ///    [`unmask_irq`](Self::unmask_irq) with completions pending, the driver
-///    masks the queue's interrupt and calls [`IrqHandler::irq`], once.
-/// 3. `unmask_irq` **fires again if completions are pending.** Otherwise a frame
-///    that lands between the stack's last reap and the unmask would sleep until
+///    masks the queue's interrupt and calls [`IrqHandler::irq`], once. A masked
+///    queue never calls it. An interrupt without a completion may happen, but
+///    not for ever: an unmask that follows another, with nothing completed in
+///    between and nothing pending, is quiet.
+/// 3. `unmask_irq` **fires again if completions are pending**: any frame that
+///    the device has finished with and that has not been reaped, whether it was
+///    announced before or not. Otherwise a frame that lands between the stack's
+///    last reap and the unmask, or that a poll left behind, would sleep until
 ///    the next one comes. It may call the handler before it returns.
 /// 4. [`stop`](Self::stop) makes the device let go of all memory, and frees the
 ///    interrupts: when it returns, no handler runs or will run. The rings then
 ///    refuse every post, reap nothing more, and return their frames to the pool
-///    when they are dropped.
+///    when they are dropped. A ring that is dropped earlier takes its queue's
+///    direction away from the device first. The owner of a ring does not use it
+///    while `stop` runs; it may drop it.
+/// 5. A packet that cannot be sent as it was posted (shorter than an Ethernet
+///    header, longer than the MTU allows, or with an offload that the
+///    [capabilities](NicCapabilities) do not name) never reaches the wire: it is
+///    counted as [`tx_dropped`](NicStats::tx_dropped), and its frame is reaped
+///    like any other or goes home at once.
+/// 6. A device that is gone does nothing: it completes no frame and interrupts
+///    nobody. `stop` then succeeds as ever.
 ///
-/// [`testing::conformance`](crate::testing) holds every implementation to it.
+/// `testing::conformance` (feature `std`) holds every implementation to it.
 ///
 /// The control plane may take locks and wait for the device. `mask_irq` and
 /// `unmask_irq` are on the packet path and do neither.

@@ -19,10 +19,6 @@ use softnet_nic_hal::{
 };
 use spin::Mutex;
 
-/// Largest MTU: long packets (RCTL.LPE) are not enabled.
-const MAX_MTU: u16 = 1500;
-/// Smallest MTU (RFC 791, section 3.2).
-const MIN_MTU: u16 = 68;
 const RINGS: RingLimits = RingLimits {
     min: RING_STEP,
     max: MAX_RING,
@@ -194,25 +190,10 @@ impl<P: PciDevice> E1000<P> {
     }
 }
 
-/// Refuses what the NIC cannot do.
-fn check(config: &OpenConfig) -> Result<(), NicError> {
-    let asked = config.queues;
-    if asked != 1 {
-        return Err(NicError::Queues { asked, max: 1 });
-    }
-    RINGS.check(config.rx_ring)?;
-    RINGS.check(config.tx_ring)?;
-    let (asked, max) = (config.mtu, MAX_MTU);
-    if !(MIN_MTU..=max).contains(&asked) {
-        return Err(NicError::Mtu { asked, max });
-    }
-    // A pool with no frame at home cannot be asked: each post looks again.
-    let have = config.pool.alloc().map_or(BUFFER, |frame| frame.tailroom());
-    let needed = BUFFER;
-    if have < needed {
-        return Err(NicError::FrameTooShort { needed, have });
-    }
-    Ok(())
+fn capabilities(mac: MacAddress) -> NicCapabilities {
+    let mut capabilities = NicCapabilities::basic("e1000", mac, RINGS);
+    capabilities.rx_checksum = true;
+    capabilities
 }
 
 impl<P: PciDevice> NicHal for E1000<P> {
@@ -220,9 +201,7 @@ impl<P: PciDevice> NicHal for E1000<P> {
     type Tx = TxRing<P>;
 
     fn capabilities(&self) -> NicCapabilities {
-        let mut capabilities = NicCapabilities::basic("e1000", self.control.lock().mac, RINGS);
-        capabilities.rx_checksum = true;
-        capabilities
+        capabilities(self.control.lock().mac)
     }
 
     fn open(
@@ -237,7 +216,7 @@ impl<P: PciDevice> NicHal for E1000<P> {
         if control.removed || self.shared.chip.is_gone() {
             return Err(NicError::Gone);
         }
-        check(config)?;
+        config.check(&capabilities(control.mac), BUFFER)?;
         let session = self.bring_up(&control, config, irq)?;
         control.mapped = Some(config.pool.region().clone());
         control.hang = HangWatch::default();

@@ -16,8 +16,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 const ETHERNET_HEADER: usize = 14;
 /// Bytes of a VLAN tag, which a packet may carry in addition to the MTU.
 const VLAN_TAG: usize = 4;
-/// Smallest IPv4 MTU (RFC 791, section 3.2).
-const MIN_MTU: u16 = 68;
+/// A transmitter that makes no progress for so long hangs.
+const HANG_NS: u64 = 4_000_000_000;
+
+/// Bytes of the longest frame, without FCS.
+fn max_frame(mtu: u16) -> usize {
+    usize::from(mtu) + ETHERNET_HEADER + VLAN_TAG
+}
 
 /// The shape of a [`LoopNic`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +110,18 @@ struct Shared {
     link_up: AtomicBool,
     gone: AtomicBool,
     tx_stalled: AtomicBool,
+    unmask_forgets: AtomicBool,
     refusal: Mutex<Option<&'static str>>,
-    /// Each transmit queue's progress at the last watchdog, while it had work.
-    watched: Mutex<Vec<Option<u64>>>,
+    /// Where each transmit queue stood when it was first seen there with work,
+    /// and when that was.
+    watched: Mutex<Vec<Option<Standing>>>,
     counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    progress: u64,
+    since_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +132,7 @@ struct Counters {
     rx_length_errors: AtomicU64,
     tx_packets: AtomicU64,
     tx_bytes: AtomicU64,
+    tx_dropped: AtomicU64,
     tx_timeouts: AtomicU64,
 }
 
@@ -140,6 +154,7 @@ impl LoopNic {
             link_up: AtomicBool::new(true),
             gone: AtomicBool::new(false),
             tx_stalled: AtomicBool::new(false),
+            unmask_forgets: AtomicBool::new(false),
             refusal: Mutex::new(None),
             watched: Mutex::new(Vec::new()),
             counters: Counters::default(),
@@ -188,22 +203,6 @@ impl Shared {
             with(session, queue);
         }
     }
-
-    fn check(&self, config: &OpenConfig) -> Result<(), NicError> {
-        let (asked, max) = (config.queues, self.config.queues);
-        if !(1..=max).contains(&asked) {
-            return Err(NicError::Queues { asked, max });
-        }
-        let limits = self.config.ring;
-        for asked in [config.rx_ring, config.tx_ring] {
-            limits.check(asked)?;
-        }
-        let (asked, max) = (config.mtu, self.config.max_mtu);
-        if !(MIN_MTU..=max).contains(&asked) {
-            return Err(NicError::Mtu { asked, max });
-        }
-        Ok(())
-    }
 }
 
 impl Session {
@@ -214,7 +213,7 @@ impl Session {
                 .map(|id| Queue::new(QueueId(id), config.rx_ring, config.tx_ring))
                 .collect(),
             region: config.pool.region().clone(),
-            max_frame: usize::from(config.mtu) + ETHERNET_HEADER + VLAN_TAG,
+            max_frame: max_frame(config.mtu),
         }
     }
 
@@ -265,7 +264,7 @@ impl NicHal for LoopNic {
         if self.shared.is_gone() {
             return Err(NicError::Gone);
         }
-        self.shared.check(config)?;
+        config.check(&self.capabilities(), max_frame(config.mtu))?;
         if let Some(why) = *lock(&self.shared.refusal) {
             return Err(NicError::Device(why));
         }
@@ -301,7 +300,9 @@ impl NicHal for LoopNic {
     fn unmask_irq(&self, queue: QueueId) {
         self.shared.with_queue(queue, |session, queue| {
             queue.masked.store(false, Ordering::SeqCst);
-            session.fire(queue);
+            if !self.shared.unmask_forgets.load(Ordering::Relaxed) {
+                session.fire(queue);
+            }
         });
     }
 
@@ -315,12 +316,13 @@ impl NicHal for LoopNic {
         out.rx_errors += read(&counters.rx_length_errors);
         out.tx_packets += read(&counters.tx_packets);
         out.tx_bytes += read(&counters.tx_bytes);
+        out.tx_dropped += read(&counters.tx_dropped);
         out.tx_timeouts += read(&counters.tx_timeouts);
     }
 
-    fn watchdog(&self, _now_ns: u64) -> WatchdogReport {
+    fn watchdog(&self, now_ns: u64) -> WatchdogReport {
         let link = self.shared.link();
-        let tx_hang = if link.up { self.find_hang() } else { None };
+        let tx_hang = self.find_hang(link.up, now_ns);
         if tx_hang.is_some() {
             add(&self.shared.counters.tx_timeouts, 1);
         }
@@ -333,21 +335,31 @@ impl NicHal for LoopNic {
 }
 
 impl LoopNic {
-    /// The first transmit queue that had work at the last watchdog, has work
-    /// now, and has done none of it.
-    fn find_hang(&self) -> Option<QueueId> {
+    /// The first transmit queue that has had work for so long and done none of
+    /// it. Without a link packets wait, and that is no fault.
+    fn find_hang(&self, link_up: bool, now_ns: u64) -> Option<QueueId> {
         let guard = self.shared.read();
         let session = guard.as_ref()?;
         let mut watched = lock(&self.shared.watched);
         let mut hung = None;
         for (queue, last) in session.queues.iter().zip(watched.iter_mut()) {
-            let now = queue.tx.has_work().then(|| queue.tx.progress());
-            if hung.is_none() && now.is_some() && now == *last {
-                hung = Some(queue.id);
+            *last = (link_up && queue.tx.has_work())
+                .then(|| Standing::note(*last, queue.tx.progress(), now_ns));
+            if last.is_some_and(|last| now_ns.saturating_sub(last.since_ns) >= HANG_NS) {
+                hung = hung.or(Some(queue.id));
             }
-            *last = now;
         }
         hung
+    }
+}
+
+impl Standing {
+    fn note(last: Option<Self>, progress: u64, now_ns: u64) -> Self {
+        last.filter(|last| last.progress == progress)
+            .unwrap_or(Self {
+                progress,
+                since_ns: now_ns,
+            })
     }
 }
 
@@ -433,6 +445,12 @@ impl LoopPort {
         *lock(&self.shared.refusal) = why;
     }
 
+    /// Makes an unmask forget what is pending, as a defective driver would, or
+    /// keeps to the contract again.
+    pub fn set_unmask_forgets(&mut self, forgets: bool) {
+        self.shared.unmask_forgets.store(forgets, Ordering::Relaxed);
+    }
+
     /// Pulls the NIC out of its slot, for good.
     pub fn unplug(&mut self) {
         self.shared.gone.store(true, Ordering::Relaxed);
@@ -494,15 +512,19 @@ impl LoopPort {
         let Some(queue) = session.queues.get(usize::from(queue.0)) else {
             return 0;
         };
-        let mut bytes = 0;
-        let sent = queue.tx.work(max, |buffer| {
-            bytes += buffer.len;
-            send(session, buffer);
+        let (mut sent, mut bytes) = (0, 0);
+        let done = queue.tx.work(max, |buffer| {
+            // What the ring refuses has no length.
+            if (ETHERNET_HEADER..=session.max_frame).contains(&buffer.len) {
+                sent += 1;
+                bytes += buffer.len;
+                send(session, buffer);
+            }
             Some(0)
         });
-        let sent = sent.unwrap_or(0);
         add(&shared.counters.tx_packets, sent);
         add(&shared.counters.tx_bytes, bytes);
+        add(&shared.counters.tx_dropped, done.unwrap_or(0) - sent);
         session.fire_if_unmasked(queue);
         sent
     }

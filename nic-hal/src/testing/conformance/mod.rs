@@ -1,0 +1,171 @@
+//! The suite that holds every [`NicHal`] to its contract.
+//!
+//! A NIC joins by a [`Harness`], which stands for everything around it: the
+//! other end of the wire, the passing of time, the hand that pulls the cable.
+//! Each check gets a new harness, and so a new NIC.
+//!
+//! ```
+//! use softnet_nic_hal::testing::{LoopHarness, conformance};
+//! conformance::assert_holds(LoopHarness::new);
+//! ```
+
+mod control;
+mod faults;
+mod irq;
+mod rig;
+mod rings;
+
+use crate::nic::{NicHal, QueueId};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Everything around a NIC that is held to the contract.
+///
+/// Nothing happens by itself: the hardware works when it is
+/// [stepped](Self::step), and a harness whose hardware has threads waits there
+/// until they rest.
+pub trait Harness {
+    /// The NIC's type.
+    type Nic: NicHal;
+
+    /// The NIC, the same at each call. Its link is up.
+    fn nic(&self) -> Arc<Self::Nic>;
+
+    /// A frame of `frame.len()` bytes, without FCS, arrives from the wire. The
+    /// NIC is to put it into `queue`; a NIC that chooses queues itself is given
+    /// queue 0 only.
+    fn inject(&mut self, queue: QueueId, frame: &[u8]);
+
+    /// Passes on what the NIC has put on the wire since the last call, in
+    /// order.
+    fn drain(&mut self, sink: &mut dyn FnMut(&[u8]));
+
+    /// Lets the hardware work until it has nothing left to do, interrupts
+    /// included.
+    fn step(&mut self);
+
+    /// Lets this much time pass for the hardware, and for it alone.
+    fn advance(&mut self, ns: u64) {
+        let _ = ns;
+    }
+
+    /// Plugs the cable in or pulls it; false when the harness cannot.
+    fn set_link_up(&mut self, up: bool) -> bool {
+        let _ = up;
+        false
+    }
+
+    /// Makes the transmitter hang, or lets it go on; false when the harness
+    /// cannot.
+    fn set_tx_stalled(&mut self, stalled: bool) -> bool {
+        let _ = stalled;
+        false
+    }
+
+    /// Pulls the NIC out of its slot; false when the harness cannot.
+    fn unplug(&mut self) -> bool {
+        false
+    }
+
+    /// The shortest frame that the wire carries, in bytes, at least 14.
+    fn min_frame(&self) -> usize {
+        14
+    }
+}
+
+/// What became of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The NIC keeps this part of the contract.
+    Held,
+    /// The check cannot be made with this NIC or this harness.
+    NotApplicable(&'static str),
+    /// The NIC breaks the contract, as the text says.
+    Broken(String),
+}
+
+/// One check and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The fact that was checked.
+    pub fact: &'static str,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verdict {
+            Verdict::Held => write!(f, "held    {}", self.fact),
+            Verdict::NotApplicable(why) => write!(f, "n/a     {}: {why}", self.fact),
+            Verdict::Broken(how) => write!(f, "BROKEN  {}: {how}", self.fact),
+        }
+    }
+}
+
+/// Why a check ended early.
+#[derive(Debug)]
+enum End {
+    NotApplicable(&'static str),
+    Broken(String),
+}
+
+type Check = Result<(), End>;
+
+/// Ends a check as broken.
+fn broken(how: impl fmt::Display) -> End {
+    End::Broken(alloc::format!("{how}"))
+}
+
+/// Ends the check as broken unless `fact` holds.
+fn ensure(fact: bool, otherwise: impl fmt::Display) -> Check {
+    if fact { Ok(()) } else { Err(broken(otherwise)) }
+}
+
+/// Ends the check as broken unless both are equal.
+fn ensure_eq<T: PartialEq + fmt::Debug>(what: &str, have: T, want: T) -> Check {
+    let same = have == want;
+    ensure(same, format_args!("{what} is {have:?} instead of {want:?}"))
+}
+
+/// One line of the suite: the fact, and how it is checked.
+type Line<H> = (&'static str, fn(&mut H) -> Check);
+
+/// Makes every check, each on a harness of its own.
+pub fn run<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Outcome> {
+    let groups = [
+        control::checks::<H>(),
+        rings::checks::<H>(),
+        irq::checks::<H>(),
+        faults::checks::<H>(),
+    ];
+    let outcome = |(fact, check): &Line<H>| Outcome {
+        fact,
+        verdict: match check(&mut make()) {
+            Ok(()) => Verdict::Held,
+            Err(End::NotApplicable(why)) => Verdict::NotApplicable(why),
+            Err(End::Broken(how)) => Verdict::Broken(how),
+        },
+    };
+    groups.iter().flatten().map(outcome).collect()
+}
+
+/// Makes every check, prints each outcome, and panics when one is broken.
+///
+/// # Panics
+/// When the NIC breaks the contract: this is for tests.
+#[expect(clippy::panic, reason = "this is how a test fails")]
+pub fn assert_holds<H: Harness>(make: impl FnMut() -> H) {
+    let outcomes = run(make);
+    for outcome in &outcomes {
+        std::println!("{outcome}");
+    }
+    let is_broken = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Broken(_));
+    let broken: Vec<_> = outcomes.iter().filter(is_broken).collect();
+    if !broken.is_empty() {
+        let list: Vec<String> = broken.iter().map(|one| alloc::format!("{one}")).collect();
+        panic!("the NIC breaks its contract:\n{}", list.join("\n"));
+    }
+}
