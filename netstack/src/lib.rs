@@ -9,6 +9,10 @@ extern crate std;
 
 pub mod checksum;
 pub mod drop;
+pub mod martian;
 pub mod neigh;
+pub mod ports;
+pub mod rate;
 pub mod route;
+pub mod rss;
 pub mod wire;

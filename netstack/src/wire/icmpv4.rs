@@ -241,6 +241,12 @@ impl IcmpMessage {
         }
     }
 
+    /// The type on the wire.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        self.words().0
+    }
+
     /// Whether it is an error message, which no ICMP error may answer (RFC 1122
     /// section 3.2.2).
     #[must_use]
