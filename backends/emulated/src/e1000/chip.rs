@@ -1,27 +1,325 @@
-//! What the registers' threads and the device's thread share.
+//! What the threads that access registers share with the one that does DMA.
+//!
+//! Three things, by how they are shared:
+//! - The plain registers, the interrupt causes and the statistics are atomics.
+//!   Nobody waits for them.
+//! - The state of the EEPROM and the PHY is under a lock that is held for a few
+//!   instructions.
+//! - The state of the DMA engine is behind the *gate*, a lock that is held for
+//!   one burst. Only what must not happen in the middle of a burst waits for it: a
+//!   reset, a change of the rings or of the enable bits, taking memory away.
+//!
+//! Interrupt handlers are called with none of these locks held, so that a handler
+//! may use every register.
 
-use super::{E1000Config, ModelCounters, Step};
-use crate::pci::{FunctionPort, PciModel};
+use super::core::{Core, Ring};
+use super::doorbell::Doorbell;
+use super::eeprom::Eeprom;
+use super::filter::RAH_AV;
+use super::interrupt::Interrupts;
+use super::phy::Phy;
+use super::regs::{Cause, Ctrl, Registers, Status, offset};
+use super::stats::Statistics;
+use super::{E1000Config, ModelCounters, Step, rx, tx};
+use crate::pci::FunctionPort;
 use softnet_nic_hal::wire::{Wire, WireWaker};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Frames received, and descriptors sent, in one step.
+const RX_BUDGET: usize = 64;
+const TX_BUDGET: u32 = 256;
 
 pub(super) struct Chip {
-    port: Arc<FunctionPort>,
+    pub(super) port: Arc<FunctionPort>,
+    pub(super) registers: Registers,
+    pub(super) interrupts: Interrupts,
+    pub(super) statistics: Statistics,
+    pub(super) slow: Mutex<Slow>,
+    core: Mutex<Core>,
+    /// How many wait for the gate, so that the next burst lets them pass first.
+    at_gate: AtomicU32,
+    pub(super) doorbell: Doorbell,
+    /// Counts the changes of the receive address table.
+    pub(super) addresses: AtomicU32,
+    /// Frames wait for descriptors: then a write of RDT is worth a wake-up.
+    pub(super) fifo_waits: AtomicBool,
+    /// A delay timer is to be cut short: the flush bit of RDTR.
+    pub(super) flush_rx: AtomicBool,
+    /// The time of the last step.
+    pub(super) now_ns: AtomicU64,
+    /// A thread drives the model in real time.
+    threaded: AtomicBool,
+    /// The address that an access of IODATA goes to.
+    pub(super) io_addr: AtomicU32,
+    pub(super) counters: Counters,
+}
+
+/// What is under the short lock.
+pub(super) struct Slow {
+    pub(super) eeprom: Eeprom,
+    pub(super) phy: Phy,
+    pub(super) mdic: u32,
+}
+
+/// The model's own counters.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) wire_rx: Counter,
+    pub(super) wire_tx: Counter,
+    pub(super) wire_tx_lost: Counter,
+    pub(super) tx_unsupported: Counter,
+    pub(super) tx_discarded: Counter,
+}
+
+/// A counter with one writer at a time: whoever has passed the gate.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(super) fn add(&self, more: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(more);
+        self.0.store(sum, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Chip {
     pub(super) fn new(port: Arc<FunctionPort>, config: &E1000Config) -> Self {
-        let _ = config;
-        Self { port }
+        let chip = Self {
+            port,
+            registers: Registers::new(),
+            interrupts: Interrupts::default(),
+            statistics: Statistics::new(),
+            slow: Mutex::new(Slow {
+                eeprom: Eeprom::new(config.mac),
+                phy: Phy::new(config.autoneg_ns),
+                mdic: 0,
+            }),
+            core: Mutex::new(Core::new(config)),
+            at_gate: AtomicU32::new(0),
+            doorbell: Doorbell::default(),
+            addresses: AtomicU32::new(0),
+            fifo_waits: AtomicBool::new(false),
+            flush_rx: AtomicBool::new(false),
+            now_ns: AtomicU64::new(0),
+            threaded: AtomicBool::new(false),
+            io_addr: AtomicU32::new(0),
+            counters: Counters::default(),
+        };
+        chip.reset();
+        chip
+    }
+
+    pub(super) fn slow(&self) -> MutexGuard<'_, Slow> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes the gate between two bursts, before the next one begins.
+    pub(super) fn between_bursts(&self) -> MutexGuard<'_, Core> {
+        self.at_gate.fetch_add(1, Ordering::AcqRel);
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        self.at_gate.fetch_sub(1, Ordering::AcqRel);
+        core
+    }
+
+    /// Begins a burst.
+    fn burst(&self) -> MutexGuard<'_, Core> {
+        while self.at_gate.load(Ordering::Acquire) != 0 {
+            std::thread::yield_now();
+        }
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        self.port.refresh(&mut core.view);
+        core
+    }
+
+    /// What CTRL.RST does (section 14.9). The PHY goes on.
+    pub(super) fn reset(&self) {
+        let mut core = self.between_bursts();
+        core.reset();
+        self.fifo_waits.store(false, Ordering::SeqCst);
+        self.registers.reset();
+        self.interrupts.reset();
+        self.statistics.reset();
+        let mut slow = self.slow();
+        let [a, b, c, d, e, f] = slow.eeprom.mac().0;
+        let low = u32::from_le_bytes([a, b, c, d]);
+        let high = u32::from_le_bytes([e, f, 0, 0]);
+        self.registers.set(offset::RAL0, low);
+        self.registers.set(offset::RAH0, high | RAH_AV);
+        self.addresses.fetch_add(1, Ordering::Release);
+        // The link is down now, as CTRL.SLU is clear; the cause went with the
+        // other causes.
+        self.update_link(&mut slow);
+        self.interrupts.reset();
+    }
+
+    pub(super) fn rx_ring(&self) -> Ring {
+        self.ring(offset::RDBAL)
+    }
+
+    pub(super) fn tx_ring(&self) -> Ring {
+        self.ring(offset::TDBAL)
+    }
+
+    /// The ring whose registers start at `first`; both rings' are laid out alike.
+    fn ring(&self, first: u32) -> Ring {
+        let load = |from_first: u32| self.registers.load(first + from_first);
+        Ring {
+            base: u64::from(load(4)) << 32 | u64::from(load(0)),
+            len: load(8) / 16,
+            head: load(0x10),
+            tail: load(0x18),
+        }
+    }
+
+    pub(super) fn link_up(&self) -> bool {
+        let status = self.registers.load(offset::STATUS);
+        Status::from_bits_retain(status).contains(Status::LU)
+    }
+
+    /// Brings STATUS up to date with the PHY and CTRL.SLU; a change is a cause.
+    pub(super) fn update_link(&self, slow: &mut Slow) {
+        let ctrl = Ctrl::from_bits_retain(self.registers.load(offset::CTRL));
+        let link = slow.phy.link().filter(|_| ctrl.contains(Ctrl::SLU));
+        let was_up = self.link_up();
+        let mut status = Status::PCI66.bits();
+        if let Some(link) = link {
+            status |= Status::LU.bits() | link.speed << 6 | link.speed << 8;
+            status |= u32::from(link.full_duplex);
+        }
+        self.registers.set(offset::STATUS, status);
+        if was_up != link.is_some() {
+            self.interrupts.set(Cause::LSC);
+        }
     }
 
     pub(super) fn step(&self, now_ns: u64, wire: &mut dyn Wire) -> Step {
-        let _ = (now_ns, wire);
-        Step::default()
+        self.now_ns.store(now_ns, Ordering::SeqCst);
+        self.doorbell.answer();
+        if !self.is_present() {
+            return Step::default();
+        }
+        let mut step = Step::default();
+        self.look_at_link(now_ns, wire.carrier());
+        self.receive(now_ns, wire, &mut step);
+        self.transmit(now_ns, wire, &mut step);
+        self.expire_delays(now_ns);
+        let called = self.check_interrupt();
+        // A handler that leaves the pin asserted is called again.
+        step.again |= called && self.interrupts.pending() && self.throttle_end(now_ns).is_none();
+        step.again |= self.doorbell.is_rung();
+        step.next_event_ns = self.next_event_ns(now_ns);
+        step
+    }
+
+    fn look_at_link(&self, now_ns: u64, carrier: bool) {
+        let mut slow = self.slow();
+        slow.phy.set_carrier(carrier);
+        slow.phy.tick(now_ns);
+        self.update_link(&mut slow);
+    }
+
+    fn receive(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
+        let mut core = self.burst();
+        let (came, causes) = rx::receive(self, &mut core, now_ns, RX_BUDGET, wire);
+        self.counters.wire_rx.add(came as u64);
+        drop(core);
+        step.received = came;
+        step.again |= came >= RX_BUDGET;
+        self.raise(causes);
+    }
+
+    fn transmit(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
+        let mut core = self.burst();
+        let (sent, more, causes) = tx::transmit(self, &mut core, now_ns, TX_BUDGET, wire);
+        if sent > 0 {
+            wire.flush(now_ns);
+        }
+        drop(core);
+        step.sent = sent as usize;
+        step.again |= more;
+        self.raise(causes);
+    }
+
+    fn expire_delays(&self, now_ns: u64) {
+        let mut core = self.burst();
+        let flush = self.flush_rx.swap(false, Ordering::AcqRel);
+        let rx = core.rx.delay.expire(now_ns) || flush && core.rx.delay.stop();
+        let tx = core.tx.delay.expire(now_ns);
+        drop(core);
+        let mut causes = Cause::empty();
+        causes.set(Cause::RXT0, rx);
+        causes.set(Cause::TXDW, tx);
+        self.interrupts.set(causes);
+    }
+
+    fn next_event_ns(&self, now_ns: u64) -> Option<u64> {
+        let core = self.burst();
+        let delays = [core.rx.delay.due(), core.tx.delay.due()];
+        drop(core);
+        let phy = self.slow().phy.next_event_ns();
+        let throttle = self.throttle_end(now_ns);
+        let events = delays.into_iter().chain([phy, throttle]);
+        events.flatten().min()
+    }
+
+    /// When a pending interrupt will get through the throttle that holds it now.
+    fn throttle_end(&self, now_ns: u64) -> Option<u64> {
+        let end = self.interrupts.throttled_until(now_ns)?;
+        self.interrupts.pending().then_some(end)
+    }
+
+    /// Sets causes and interrupts, if they are not masked. No lock is held.
+    pub(super) fn raise(&self, causes: Cause) {
+        if !causes.is_empty() {
+            self.interrupts.set(causes);
+            self.check_interrupt();
+        }
+    }
+
+    /// Interrupts if the pin is asserted and the throttle is open. No lock is
+    /// held. Returns whether this thread called the handler.
+    pub(super) fn check_interrupt(&self) -> bool {
+        self.interrupts.pending() && self.port.raise_intx(&|| self.let_through())
+    }
+
+    fn let_through(&self) -> bool {
+        if !self.interrupts.pending() {
+            return false;
+        }
+        let now_ns = self.now_ns.load(Ordering::SeqCst);
+        if self.interrupts.throttled_until(now_ns).is_some() {
+            // The device's thread has to wait for the throttle's end, by a clock
+            // that may have moved on since its last step.
+            self.doorbell.ring();
+            return false;
+        }
+        self.interrupts.throttle(now_ns);
+        true
+    }
+
+    pub(super) fn delay(&self, us: u32) {
+        if self.threaded.load(Ordering::Acquire) {
+            std::thread::sleep(std::time::Duration::from_micros(us.into()));
+            return;
+        }
+        let now_ns = self.now_ns.load(Ordering::SeqCst);
+        let mut slow = self.slow();
+        slow.phy.tick(now_ns);
+        slow.phy.hurry(u64::from(us) * 1000);
+        slow.phy.tick(now_ns);
+        self.update_link(&mut slow);
+        drop(slow);
+        self.check_interrupt();
     }
 
     pub(super) fn has_work(&self) -> bool {
-        false
+        self.doorbell.is_rung()
     }
 
     pub(super) fn is_present(&self) -> bool {
@@ -29,34 +327,25 @@ impl Chip {
     }
 
     pub(super) fn counters(&self) -> ModelCounters {
-        ModelCounters::default()
+        ModelCounters {
+            wire_rx: self.counters.wire_rx.value(),
+            wire_tx: self.counters.wire_tx.value(),
+            wire_tx_lost: self.counters.wire_tx_lost.value(),
+            tx_unsupported: self.counters.tx_unsupported.value(),
+            tx_discarded: self.counters.tx_discarded.value(),
+        }
     }
 
     pub(super) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
-        let _ = waker;
+        self.threaded.store(waker.is_some(), Ordering::Release);
+        self.doorbell.set_waker(waker);
     }
 
     pub(super) fn fall_asleep(&self) -> bool {
-        true
+        self.doorbell.fall_asleep()
     }
 
-    pub(super) fn awake(&self) {}
-}
-
-impl PciModel for Chip {
-    fn read(&self, _bar: u8, _offset: u32) -> u32 {
-        0
+    pub(super) fn awake(&self) {
+        self.doorbell.awake();
     }
-
-    fn write(&self, _bar: u8, _offset: u32, _value: u32) {}
-
-    fn pin(&self) -> bool {
-        false
-    }
-
-    fn check_pin(&self) {}
-
-    fn quiesce(&self) {}
-
-    fn delay_us(&self, _us: u32) {}
 }

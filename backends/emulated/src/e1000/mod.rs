@@ -2,6 +2,19 @@
 //! Controllers Software Developer's Manual* (revision 4.0; "the manual" below).
 
 mod chip;
+mod core;
+mod delay;
+mod doorbell;
+mod eeprom;
+mod fifo;
+mod filter;
+mod interrupt;
+mod mmio;
+mod phy;
+mod regs;
+mod rx;
+mod stats;
+mod tx;
 
 use crate::pci::{AttachError, Identity, PciBus, PciFunction};
 use chip::Chip;
@@ -75,8 +88,6 @@ pub struct ModelCounters {
     /// Packets to transmit that were given up: too long, with a wrong FCS of the
     /// driver's own, or with a buffer that is not mapped.
     pub tx_discarded: u64,
-    /// Interrupts delivered to the handler.
-    pub interrupts: u64,
 }
 
 /// The moving half of an 82540EM: the one that does DMA and talks to a wire.

@@ -158,7 +158,7 @@ impl PciDevice for PciFunction {
         let before = port.config.command();
         port.config.write(offset, value);
         let now = port.config.command();
-        if before.contains(Command::MASTER) && !now.contains(Command::MASTER) {
+        if before.contains(Command::MASTER) != now.contains(Command::MASTER) {
             self.inner.model.quiesce();
         }
         if before.contains(Command::INTX_DISABLE) && !now.contains(Command::INTX_DISABLE) {
@@ -201,9 +201,7 @@ impl PciDevice for PciFunction {
 
     fn set_bus_master(&self, enable: bool) {
         self.port().config.set_command(Command::MASTER, enable);
-        if !enable {
-            self.inner.model.quiesce();
-        }
+        self.inner.model.quiesce();
     }
 
     fn alloc_coherent(&self, len: usize) -> Result<CoherentRegion, BusError> {

@@ -1,0 +1,136 @@
+//! The state of the DMA engine, which one burst at a time works on.
+
+use super::E1000Config;
+use super::delay::Delay;
+use super::fifo::Fifo;
+use super::filter::Exact;
+use super::stats::Delta;
+use crate::pci::DmaView;
+use softnet_dma_ring::DmaAddr;
+
+/// Bytes of the longest packet.
+pub(super) const MAX_PACKET: usize = 16384;
+
+/// Everything that a burst changes. It is behind the chip's gate.
+pub(super) struct Core {
+    pub(super) view: DmaView,
+    pub(super) exact: Exact,
+    /// The state of the address table that `exact` was taken from.
+    pub(super) exact_of: u32,
+    pub(super) delta: Delta,
+    pub(super) pad_short: bool,
+    pub(super) rx: Rx,
+    pub(super) tx: Tx,
+}
+
+/// The receiver's state.
+pub(super) struct Rx {
+    pub(super) fifo: Fifo,
+    /// Where a frame from the FIFO is laid out.
+    pub(super) scratch: Box<[u8]>,
+    pub(super) delay: Delay,
+    /// A descriptor could not be reached: nothing more until a reset, or until
+    /// the receiver is switched off and on.
+    pub(super) halted: bool,
+}
+
+/// The transmitter's state.
+pub(super) struct Tx {
+    /// The packet that is being gathered, and what of it there is.
+    pub(super) packet: Box<[u8]>,
+    pub(super) len: usize,
+    /// The packet will not be sent, for what one of its descriptors was.
+    pub(super) discard: bool,
+    pub(super) delay: Delay,
+    /// As in [`Rx`].
+    pub(super) halted: bool,
+}
+
+impl Core {
+    pub(super) fn new(config: &E1000Config) -> Self {
+        Self {
+            view: DmaView::default(),
+            exact: Exact::default(),
+            exact_of: 0,
+            delta: Delta::new(),
+            pad_short: config.pad_short_frames,
+            rx: Rx {
+                fifo: Fifo::new(),
+                scratch: vec![0; MAX_PACKET].into(),
+                delay: Delay::default(),
+                halted: false,
+            },
+            tx: Tx {
+                packet: vec![0; MAX_PACKET].into(),
+                len: 0,
+                discard: false,
+                delay: Delay::default(),
+                halted: false,
+            },
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.rx.fifo.clear();
+        self.rx.delay.stop();
+        self.rx.halted = false;
+        self.tx.delay.stop();
+        self.tx.halted = false;
+        self.tx.begin_packet();
+    }
+}
+
+impl Tx {
+    /// Forgets the packet that was being gathered.
+    pub(super) fn begin_packet(&mut self) {
+        self.len = 0;
+        self.discard = false;
+    }
+}
+
+/// A descriptor ring, as its registers describe it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ring {
+    pub(super) base: u64,
+    pub(super) len: u32,
+    pub(super) head: u32,
+    pub(super) tail: u32,
+}
+
+impl Ring {
+    /// A ring in which nothing can be done: of no descriptors.
+    pub(super) const STOPPED: Self = Self {
+        base: 0,
+        len: 0,
+        head: 0,
+        tail: 0,
+    };
+
+    /// Descriptors that the device owns. None, while head or tail are beyond the
+    /// ring: the manual says nothing of such a ring, and the model stands still.
+    #[inline]
+    pub(super) fn available(&self) -> u32 {
+        if self.head >= self.len || self.tail >= self.len {
+            0
+        } else if self.tail >= self.head {
+            self.tail - self.head
+        } else {
+            self.len - self.head + self.tail
+        }
+    }
+
+    /// Where the descriptor at the head is.
+    #[inline]
+    pub(super) fn descriptor(&self) -> DmaAddr {
+        DmaAddr(self.base).offset(u64::from(self.head) * 16)
+    }
+
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        self.head = if self.head + 1 >= self.len {
+            0
+        } else {
+            self.head + 1
+        };
+    }
+}

@@ -1,0 +1,69 @@
+//! The receive part of the packet buffer, where frames wait for descriptors.
+
+use std::collections::VecDeque;
+
+/// Frames in the order of their arrival. It never allocates after it was made.
+pub(super) struct Fifo {
+    bytes: VecDeque<u8>,
+    lengths: VecDeque<u16>,
+    /// Bytes of the packet buffer in use.
+    used: usize,
+}
+
+/// The packet buffer of an 82540EM.
+const PACKET_BUFFER: usize = 64 * 1024;
+
+impl Fifo {
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: VecDeque::with_capacity(PACKET_BUFFER),
+            lengths: VecDeque::with_capacity(PACKET_BUFFER / Self::space(60)),
+            used: 0,
+        }
+    }
+
+    /// What a frame takes: its bytes and FCS in units of 16, and one unit for its
+    /// status.
+    const fn space(len: usize) -> usize {
+        (len + 4).next_multiple_of(16) + 16
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Takes a frame in, if there is space for it in `limit` bytes.
+    #[must_use]
+    pub(super) fn push(&mut self, frame: &[u8], limit: usize) -> bool {
+        let space = Self::space(frame.len());
+        let fits = self.used + space <= limit.min(PACKET_BUFFER);
+        if fits {
+            self.bytes.extend(frame);
+            self.lengths.push_back(frame.len() as u16);
+            self.used += space;
+        }
+        fits
+    }
+
+    /// Length of the oldest frame.
+    pub(super) fn front(&self) -> Option<usize> {
+        self.lengths.front().copied().map(usize::from)
+    }
+
+    /// Moves the oldest frame into `out`, and returns it.
+    pub(super) fn pop<'a>(&mut self, out: &'a mut [u8]) -> Option<&'a [u8]> {
+        let len = usize::from(self.lengths.pop_front()?);
+        self.used -= Self::space(len);
+        let out = out.get_mut(..len)?;
+        for (to, from) in out.iter_mut().zip(self.bytes.drain(..len)) {
+            *to = from;
+        }
+        Some(out)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+        self.used = 0;
+    }
+}

@@ -1,0 +1,93 @@
+//! Which frames are for this station (section 3.2.1).
+
+use super::regs::{Rctl, Registers, offset};
+
+/// The address select field of RAH: compare the source address.
+const RAH_SOURCE: u32 = 1 << 16;
+/// The whole address select field.
+const RAH_SELECT: u32 = 3 << 16;
+/// The entry is valid.
+pub(super) const RAH_AV: u32 = 1 << 31;
+
+const ADDRESS: u64 = 0xffff_ffff_ffff;
+
+/// Why a frame was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accept {
+    /// By its address, or because all of its kind are.
+    Exact,
+    /// Only by the multicast table, which others share: software must look.
+    Inexact,
+}
+
+/// The valid entries of the receive address table, taken out of the registers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exact {
+    entries: [(u64, bool); 16],
+    len: usize,
+}
+
+impl Exact {
+    pub(super) fn load(registers: &Registers) -> Self {
+        let mut exact = Self::default();
+        for index in 0..16 {
+            let low = registers.load(offset::RAL0 + index * 8);
+            let high = registers.load(offset::RAH0 + index * 8);
+            let select = high & RAH_SELECT;
+            if high & RAH_AV != 0 && (select == 0 || select == RAH_SOURCE) {
+                let address = u64::from(high & 0xffff) << 32 | u64::from(low);
+                exact.entries[exact.len] = (address, select == RAH_SOURCE);
+                exact.len += 1;
+            }
+        }
+        exact
+    }
+
+    fn matches(&self, destination: u64, source: u64) -> bool {
+        let mut entries = self.entries[..self.len].iter();
+        entries.any(|&(address, by_source)| address == if by_source { source } else { destination })
+    }
+}
+
+/// The first address in `bytes` as the chip stores it: the byte that is first on
+/// the wire is the lowest.
+fn address(bytes: &[u8]) -> Option<u64> {
+    let [a, b, c, d, e, f] = *bytes.first_chunk()?;
+    Some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+}
+
+/// Whether the chip takes the frame.
+pub(super) fn accept(
+    frame: &[u8],
+    rctl: Rctl,
+    exact: &Exact,
+    registers: &Registers,
+) -> Option<Accept> {
+    let destination = address(frame)?;
+    let source = address(frame.get(6..)?)?;
+    let group = destination & 1 != 0;
+    let all = if destination == ADDRESS {
+        Rctl::BAM | Rctl::MPE
+    } else if group {
+        Rctl::MPE
+    } else {
+        Rctl::UPE
+    };
+    if rctl.intersects(all) || exact.matches(destination, source) {
+        return Some(Accept::Exact);
+    }
+    (group && in_table(destination, rctl, registers)).then_some(Accept::Inexact)
+}
+
+/// The multicast table: RCTL.MO chooses twelve bits of the address, of which the
+/// upper seven name the word and the lower five the bit.
+fn in_table(destination: u64, rctl: Rctl, registers: &Registers) -> bool {
+    let shift = match rctl.field(Rctl::MO) {
+        0 => 36,
+        1 => 35,
+        2 => 34,
+        _ => 32,
+    };
+    let bits = (destination >> shift) as u32 & 0xfff;
+    registers.load(offset::MTA + (bits >> 5) * 4) >> (bits & 31) & 1 != 0
+}
