@@ -21,11 +21,15 @@ use crate::workspace::Workspace;
 /// A model that searches longer than this is too large to be run on each change.
 const TIME_LIMIT: &str = "15m";
 
+/// Enough to find what a thread can do to another one between two of its steps,
+/// and back, twice over; the whole set still takes less than a minute.
+const PREEMPTIONS: usize = 5;
+
 /// What bounds the search.
 #[derive(Args)]
 pub(crate) struct Bounds {
     /// How often a thread may be preempted in one interleaving
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = PREEMPTIONS)]
     preemptions: usize,
     /// Crates to run, by folder or by name; all that have models if none is given
     crates: Vec<String>,
@@ -34,7 +38,7 @@ pub(crate) struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            preemptions: 3,
+            preemptions: PREEMPTIONS,
             crates: Vec::new(),
         }
     }
@@ -43,7 +47,8 @@ impl Default for Bounds {
 /// One model: a test in a program that was built with `--cfg loom`.
 struct Model {
     program: PathBuf,
-    crate_name: String,
+    /// The crate, and the file below `tests/` if it is one.
+    place: String,
     test: String,
 }
 
@@ -88,7 +93,7 @@ fn work(queue: &Mutex<impl Iterator<Item = Model>>, tally: &Mutex<Tally>, bounds
 
 impl Model {
     fn run(&self, bounds: &Bounds) -> Run {
-        let name = format!("{} {}", self.crate_name, self.test);
+        let name = format!("{} {}", self.place, self.test);
         let start = Instant::now();
         let output = Command::new("timeout")
             .arg(TIME_LIMIT)
@@ -125,7 +130,7 @@ impl Run {
         let seconds = self.time.as_secs_f32();
         match interleavings(&self.output) {
             Some(count) => println!(
-                "loom {} ... {outcome} ({count} interleavings, {seconds:.1} s)",
+                "loom {} ... {outcome} (interleavings: {count}, {seconds:.1} s)",
                 self.name
             ),
             None => println!("loom {} ... {outcome} ({seconds:.1} s)", self.name),
@@ -219,6 +224,11 @@ fn models_in(message: &Message, package: &Package) -> Result<Vec<Model>> {
         return Ok(Vec::new());
     };
     let whole_file = artifact.target.is_test();
+    let place = if whole_file {
+        format!("{} {}", package.name, artifact.target.name)
+    } else {
+        package.name.to_string()
+    };
     let listing = process::output(Command::new(program).args(["--list", "--format", "terse"]))?;
     let tests = listing
         .lines()
@@ -227,7 +237,7 @@ fn models_in(message: &Message, package: &Package) -> Result<Vec<Model>> {
         .filter(|test| whole_file || test.contains("loom"))
         .map(|test| Model {
             program: program.clone().into(),
-            crate_name: package.name.to_string(),
+            place: place.clone(),
             test: test.to_owned(),
         })
         .collect())
