@@ -16,6 +16,8 @@ extern crate alloc;
 extern crate std;
 
 mod handle;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod net_rx;
 mod poll;
 mod softnet;

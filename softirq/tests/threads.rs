@@ -1,9 +1,5 @@
 #![cfg(not(loom))]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that fails panics"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 //! CPUs with threads of their own. Nothing here waits for time to pass.
 
 use softnet_softirq::{
