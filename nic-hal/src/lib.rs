@@ -1,7 +1,7 @@
 //! Two seams.
 //!
 //! [`NicHal`] stands between a NIC driver and the network stack: queues as
-//! [`DmaRing`]s, an interrupt per queue, and a control plane. [`bus::PciDevice`]
+//! [`DmaRing`](dma_ring::DmaRing)s, an interrupt per queue, and a control plane. [`bus::PciDevice`]
 //! stands between a driver and its chip: registers, configuration space, DMA
 //! memory and interrupt vectors. A driver is written once on `PciDevice` and
 //! runs on every implementation of it; a stack is written once on `NicHal`.

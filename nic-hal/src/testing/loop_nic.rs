@@ -227,8 +227,9 @@ impl Session {
         }
     }
 
-    fn fire_if_unmasked(&self, queue: &Queue) {
-        if !queue.masked.load(Ordering::SeqCst) {
+    /// Something was completed, or nothing.
+    fn completed(&self, queue: &Queue, count: usize) {
+        if count > 0 && !queue.masked.load(Ordering::SeqCst) {
             self.fire(queue);
         }
     }
@@ -370,6 +371,7 @@ impl LoopPort {
         let mut result = Injection::NoReceiver;
         self.receive(queue, |session, rx| {
             result = self.receive_one(session, rx, frame);
+            usize::from(result == Injection::Received)
         });
         result
     }
@@ -383,6 +385,7 @@ impl LoopPort {
                 .iter()
                 .map(|frame| self.receive_one(session, rx, frame));
             received = each.filter(|&one| one == Injection::Received).count();
+            received
         });
         received
     }
@@ -399,6 +402,7 @@ impl LoopPort {
                 .unwrap_or(0);
             add(&self.shared.counters.rx_packets, done);
             add(&self.shared.counters.rx_bytes, done * len);
+            done
         });
         done
     }
@@ -464,15 +468,16 @@ impl LoopPort {
         Some(queue.masked.load(Ordering::SeqCst))
     }
 
-    fn receive(&self, queue: QueueId, receive: impl FnOnce(&Session, &Descriptors)) {
+    /// `receive` returns how many frames it has completed.
+    fn receive(&self, queue: QueueId, receive: impl FnOnce(&Session, &Descriptors) -> usize) {
         if !self.shared.link().up {
             return;
         }
         if let Some(session) = self.shared.read().as_ref()
             && let Some(queue) = session.queues.get(usize::from(queue.0))
         {
-            receive(session, &queue.rx);
-            session.fire_if_unmasked(queue);
+            let count = receive(session, &queue.rx);
+            session.completed(queue, count);
         }
     }
 
@@ -524,8 +529,9 @@ impl LoopPort {
         });
         add(&shared.counters.tx_packets, sent);
         add(&shared.counters.tx_bytes, bytes);
-        add(&shared.counters.tx_dropped, done.unwrap_or(0) - sent);
-        session.fire_if_unmasked(queue);
+        let done = done.unwrap_or(0);
+        add(&shared.counters.tx_dropped, done - sent);
+        session.completed(queue, done);
         sent
     }
 }
