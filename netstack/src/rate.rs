@@ -10,6 +10,7 @@
 use crate::wire::IcmpMessage;
 use alloc::boxed::Box;
 use alloc::vec;
+use core::fmt;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 use foldhash::fast::FixedState;
@@ -96,7 +97,6 @@ impl Default for IcmpLimits {
 }
 
 /// Which ICMP messages may be sent now.
-#[derive(Debug)]
 pub struct IcmpRateLimit {
     limits: IcmpLimits,
     all: TokenBucket,
@@ -133,6 +133,15 @@ impl IcmpRateLimit {
     fn is_limited(&self, message: IcmpMessage) -> bool {
         let kind = u32::from(message.kind());
         self.limits.icmp_ratemask.checked_shr(kind).unwrap_or(0) & 1 != 0
+    }
+}
+
+impl fmt::Debug for IcmpRateLimit {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IcmpRateLimit")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

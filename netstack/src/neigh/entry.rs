@@ -6,11 +6,10 @@ use super::{Event, Evidence, FORCED_GC_AGE, FORCED_GC_PAUSE, REACHABLE_TIME_REDR
 use super::{NeighKey, NeighTable, Neighbour, NudState, Output};
 use crate::drop::DropReason;
 use alloc::collections::VecDeque;
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hasher};
 use softnet_nic_hal::MacAddress;
 
 /// One neighbour, or a free slot (state `None`).
-#[derive(Debug)]
 pub(super) struct Entry<T> {
     pub(super) key: NeighKey,
     pub(super) mac: MacAddress,
@@ -262,8 +261,9 @@ impl<T> NeighTable<T> {
     fn reachable_time(&mut self, now: u64) -> u64 {
         if now >= self.redraw_at {
             let base = self.config.base_reachable_time_ns.max(2);
-            self.random = self.hasher.hash_one(self.random);
-            self.reachable_time = base / 2 + self.random % base;
+            // A keyed hash, fed a word a draw, is a generator.
+            self.random.write_u64(now);
+            self.reachable_time = base / 2 + self.random.finish() % base;
             self.redraw_at = now.saturating_add(REACHABLE_TIME_REDRAW);
         }
         self.reachable_time

@@ -33,11 +33,13 @@ use crate::route::IfIndex;
 use crate::wire::{ArpOperation, ArpPacket};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::hash::{BuildHasher, Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr};
 use entry::Entry;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
 use softnet_nic_hal::MacAddress;
 use timers::Timers;
 
@@ -302,7 +304,6 @@ pub struct Neighbour {
 }
 
 /// A neighbour table; `T` is a packet that waits.
-#[derive(Debug)]
 pub struct NeighTable<T> {
     config: NeighConfig,
     entries: Vec<Entry<T>>,
@@ -312,7 +313,7 @@ pub struct NeighTable<T> {
     timers: Timers,
     events: VecDeque<Event<T>>,
     waiting: usize,
-    random: u64,
+    random: SipHasher13,
     reachable_time: u64,
     redraw_at: u64,
     next_gc: u64,
@@ -334,7 +335,7 @@ impl<T> NeighTable<T> {
             timers: Timers::with_capacity(2 * room),
             events: VecDeque::with_capacity(room),
             waiting: 0,
-            random: seed,
+            random: SipHasher13::new_with_keys(seed, 0),
             reachable_time: config.base_reachable_time_ns,
             redraw_at: 0,
             next_gc: 0,
@@ -513,6 +514,13 @@ impl<T> NeighTable<T> {
             slot: slot as u32,
             generation: self.entries[slot].generation,
         }
+    }
+}
+
+impl<T> fmt::Debug for NeighTable<T> {
+    /// The lines; neither the packets nor the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
