@@ -1,7 +1,12 @@
 //! The driver against a scripted function: the manual is the only judge.
 
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
 mod irq;
+#[cfg(test)]
 mod open;
+#[cfg(test)]
 mod probe;
+#[cfg(test)]
 mod rings;

@@ -111,6 +111,8 @@ impl<'a, H: Harness> Rig<'a, H> {
     pub(super) fn new(harness: &'a mut H) -> Result<Self, End> {
         let (nic, pool, calls) = (harness.nic(), pool()?, Arc::new(Calls::default()));
         let pair = open(&*nic, &pool, &calls)?;
+        // The link may take a while to come up.
+        harness.step();
         Ok(Self {
             harness,
             nic,
