@@ -21,8 +21,7 @@ use crate::workspace::Workspace;
 /// A model that searches longer than this is too large to be run on each change.
 const TIME_LIMIT: &str = "15m";
 
-/// Enough to find what a thread can do to another one between two of its steps,
-/// and back, twice over; the whole set still takes less than a minute.
+/// The whole set goes through this many in less than a minute.
 const PREEMPTIONS: usize = 5;
 
 /// What bounds the search.
