@@ -1,0 +1,155 @@
+//! The host's own addresses.
+
+use crate::route::IfIndex;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+/// An address of a device, with the length of its network's prefix in bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length: 0 to 32 for IPv4.
+    pub prefix_len: u8,
+}
+
+/// What an IPv4 destination is to this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressKind {
+    /// An address of this host.
+    Local,
+    /// 255.255.255.255, or the broadcast address of a connected network.
+    Broadcast,
+    /// 224.0.0.0/4.
+    Multicast,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// All addresses of the host. Each CPU has a copy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddressTable {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: Ipv4Addr,
+    broadcast: Option<Ipv4Addr>,
+    dev: IfIndex,
+    prefix_len: u8,
+}
+
+impl AddressTable {
+    /// Adds an address; the same again changes nothing.
+    pub(crate) fn add(&mut self, dev: IfIndex, address: Ipv4Addr, prefix_len: u8) {
+        if self
+            .entries
+            .iter()
+            .any(|entry| entry.address == address && entry.dev == dev)
+        {
+            return;
+        }
+        // RFC 3021: a network of 31 bits has no broadcast address.
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+        let broadcast = (prefix_len < 31).then(|| Ipv4Addr::from(u32::from(address) | host_bits));
+        self.entries.push(Entry {
+            address,
+            broadcast,
+            dev,
+            prefix_len,
+        });
+    }
+
+    /// Removes an address. Returns its prefix length if it was there.
+    pub(crate) fn remove(&mut self, dev: IfIndex, address: Ipv4Addr) -> Option<u8> {
+        let at = self
+            .entries
+            .iter()
+            .position(|e| e.address == address && e.dev == dev)?;
+        Some(self.entries.remove(at).prefix_len)
+    }
+
+    /// Removes a device's addresses.
+    pub(crate) fn remove_device(&mut self, dev: IfIndex) {
+        self.entries.retain(|entry| entry.dev != dev);
+    }
+
+    /// Whether it is an address of this host.
+    #[inline]
+    pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
+        self.entries.iter().any(|entry| entry.address == address)
+    }
+
+    /// Whether it is an address of this device.
+    pub(crate) fn is_on(&self, dev: IfIndex, address: Ipv4Addr) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.address == address && entry.dev == dev)
+    }
+
+    /// What a destination is to this host.
+    #[inline]
+    pub(crate) fn kind(&self, destination: Ipv4Addr) -> AddressKind {
+        if self.is_local(destination) {
+            return AddressKind::Local;
+        }
+        if destination.is_multicast() {
+            return AddressKind::Multicast;
+        }
+        let directed = |entry: &Entry| entry.broadcast == Some(destination);
+        if destination.is_broadcast() || self.entries.iter().any(directed) {
+            return AddressKind::Broadcast;
+        }
+        AddressKind::Foreign
+    }
+
+    /// The device's first address.
+    pub(crate) fn primary(&self, dev: IfIndex) -> Option<Ipv4Addr> {
+        Some(self.entries.iter().find(|entry| entry.dev == dev)?.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_its_broadcast_address() {
+        let mut table = AddressTable::default();
+        table.add(IfIndex(1), Ipv4Addr::new(10, 1, 2, 3), 20);
+        assert_eq!(table.kind(Ipv4Addr::new(10, 1, 2, 3)), AddressKind::Local);
+        assert_eq!(
+            table.kind(Ipv4Addr::new(10, 1, 15, 255)),
+            AddressKind::Broadcast
+        );
+        assert_eq!(
+            table.kind(Ipv4Addr::new(10, 1, 2, 255)),
+            AddressKind::Foreign
+        );
+        assert_eq!(table.kind(Ipv4Addr::BROADCAST), AddressKind::Broadcast);
+        assert_eq!(
+            table.kind(Ipv4Addr::new(224, 0, 0, 1)),
+            AddressKind::Multicast
+        );
+    }
+
+    #[test]
+    fn point_to_point_and_host_networks_have_none() {
+        let mut table = AddressTable::default();
+        table.add(IfIndex(1), Ipv4Addr::new(10, 0, 0, 0), 31);
+        table.add(IfIndex(1), Ipv4Addr::new(10, 0, 0, 7), 32);
+        assert_eq!(table.kind(Ipv4Addr::new(10, 0, 0, 1)), AddressKind::Foreign);
+        assert_eq!(table.kind(Ipv4Addr::new(10, 0, 0, 7)), AddressKind::Local);
+    }
+
+    #[test]
+    fn a_removed_address_is_foreign_again() {
+        let mut table = AddressTable::default();
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        table.add(IfIndex(1), address, 24);
+        assert_eq!(table.remove(IfIndex(1), address), Some(24));
+        assert_eq!(table.kind(address), AddressKind::Foreign);
+        assert_eq!(table.remove(IfIndex(1), address), None);
+    }
+}

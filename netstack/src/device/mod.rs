@@ -1,0 +1,112 @@
+//! Network devices: where a NIC meets NAPI.
+//!
+//! A device has a part on every CPU. The part knows the device's addresses, and
+//! owns the transmit rings of the queues that belong to its CPU; the receive
+//! rings belong to the [`QueueVector`]s, which are NAPI instances.
+
+mod queue_vector;
+mod tx;
+
+pub use queue_vector::{HardIrq, RxStats};
+pub(crate) use queue_vector::{LinkWatch, QueueVector};
+pub use tx::TxStats;
+pub(crate) use tx::{TxQueue, TxSlot};
+
+use crate::route::IfIndex;
+use alloc::string::String;
+use alloc::vec::Vec;
+use softnet_nic_hal::MacAddress;
+
+/// One CPU's part of a network device.
+pub struct NetDevice {
+    index: IfIndex,
+    name: String,
+    mac: MacAddress,
+    mtu: u16,
+    carrier: bool,
+    tx: Vec<TxSlot>,
+}
+
+impl NetDevice {
+    pub(crate) fn new(index: IfIndex, name: String, mac: MacAddress, mtu: u16) -> Self {
+        Self {
+            index,
+            name,
+            mac,
+            mtu,
+            carrier: true,
+            tx: Vec::new(),
+        }
+    }
+
+    /// The device's number.
+    #[must_use]
+    pub fn index(&self) -> IfIndex {
+        self.index
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The station address.
+    #[must_use]
+    #[inline]
+    pub fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    /// The largest network-layer packet, in bytes.
+    #[must_use]
+    #[inline]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// Whether the link is up, as the NIC last said.
+    #[must_use]
+    pub fn carrier(&self) -> bool {
+        self.carrier
+    }
+
+    pub(crate) fn set_carrier(&mut self, up: bool) {
+        self.carrier = up;
+    }
+
+    pub(crate) fn set_tx(&mut self, tx: Vec<TxSlot>) {
+        self.tx = tx;
+    }
+
+    pub(crate) fn take_tx(&mut self) -> Vec<TxSlot> {
+        core::mem::take(&mut self.tx)
+    }
+
+    /// The transmit queue that a CPU uses: its own if the NIC has one for each.
+    #[inline]
+    pub(crate) fn tx_slot(&mut self, cpu: usize) -> Option<&mut TxSlot> {
+        let queue = match self.tx.len() {
+            0 => return None,
+            1 => 0,
+            queues => cpu % queues,
+        };
+        self.tx.get_mut(queue)
+    }
+
+    /// The transmit queue `queue`, if this CPU owns it.
+    #[inline]
+    pub(crate) fn own_queue(&mut self, queue: usize) -> Option<&mut TxQueue> {
+        match self.tx.get_mut(queue)? {
+            TxSlot::Own(tx) => Some(tx),
+            TxSlot::Remote { .. } | TxSlot::Loopback => None,
+        }
+    }
+
+    pub(crate) fn own_queues(&mut self) -> impl Iterator<Item = &mut TxQueue> {
+        self.tx.iter_mut().filter_map(|slot| match slot {
+            TxSlot::Own(tx) => Some(tx),
+            TxSlot::Remote { .. } | TxSlot::Loopback => None,
+        })
+    }
+}

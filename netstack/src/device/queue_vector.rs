@@ -1,0 +1,173 @@
+//! The join of a NIC's queue and its NAPI instance (Linux's `q_vector`).
+
+use crate::route::IfIndex;
+use crate::shard::Shard;
+use crate::skb::SkBuff;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
+use softnet_dma_ring::{BATCH, DmaRing, FrameBatch};
+use softnet_napi::{Budget, NapiHandle, NapiPoll, PollOutcome};
+use softnet_nic_hal::{IrqHandler, NicHal, QueueId};
+use softnet_softirq::{Counter, Cpu, CpuHandle, Vector};
+
+/// How long after the pool was exhausted a ring is refilled, in nanoseconds.
+const RETRY_NS: u64 = 1_000_000;
+
+/// Counters of one receive queue, which any thread may read.
+#[derive(Debug, Default)]
+pub struct RxStats {
+    /// Packets taken from the ring.
+    pub packets: Counter,
+    /// Bytes of those.
+    pub bytes: Counter,
+    /// Times NAPI polled the queue.
+    pub polls: Counter,
+    /// Frames that could not be posted because the pool was exhausted.
+    pub alloc_failed: Counter,
+}
+
+/// A queue, as NAPI polls it: on the one CPU that owns it.
+pub(crate) struct QueueVector<N: NicHal> {
+    nic: Arc<N>,
+    id: QueueId,
+    dev: IfIndex,
+    rx: N::Rx,
+    napi: NapiHandle,
+    batch: FrameBatch,
+    stats: Arc<RxStats>,
+}
+
+impl<N: NicHal> QueueVector<N> {
+    pub(crate) fn new(
+        nic: Arc<N>,
+        id: QueueId,
+        dev: IfIndex,
+        rx: N::Rx,
+        napi: NapiHandle,
+        stats: Arc<RxStats>,
+    ) -> Self {
+        Self {
+            nic,
+            id,
+            dev,
+            rx,
+            napi,
+            batch: FrameBatch::new(),
+            stats,
+        }
+    }
+
+    /// Posts empty frames until the ring is full. Returns whether it is: when
+    /// the pool is exhausted, it is not.
+    pub(crate) fn refill(&mut self, shard: &mut Shard) -> bool {
+        let mut empty = FrameBatch::new();
+        let mut missing = self.rx.free_slots();
+        let mut exhausted = false;
+        while missing > 0 && !exhausted {
+            while empty.len() < missing.min(BATCH) && !exhausted {
+                match shard.core.cache.alloc() {
+                    Some(frame) => empty.push(frame),
+                    None => exhausted = true,
+                }
+            }
+            let posted = self.rx.post_from(&mut empty);
+            if posted == 0 {
+                break;
+            }
+            missing -= posted;
+        }
+        for frame in empty.drain(..) {
+            shard.core.cache.free(frame);
+        }
+        self.rx.kick();
+        !exhausted
+    }
+
+    /// Refills, and sees to it that a ring which stays short is refilled later:
+    /// a ring that has run dry receives nothing, and so never interrupts again.
+    #[inline]
+    fn refill_or_retry(&mut self, shard: &mut Shard, cpu: &mut Cpu) {
+        if !self.refill(shard) {
+            self.stats.alloc_failed.add(1);
+            if !shard.starved.iter().any(|napi| napi.id() == self.napi.id()) {
+                shard.starved.push(self.napi.clone());
+            }
+            cpu.program_timer(cpu.now_ns() + RETRY_NS);
+        }
+    }
+
+    /// Takes received packets up the stack.
+    #[inline]
+    fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> usize {
+        let now_ns = cpu.now_ns();
+        let count = self.rx.reap_into(&mut self.batch, budget.0);
+        if self.rx.free_slots() != 0 {
+            self.refill_or_retry(shard, cpu);
+        }
+        let mut bytes = 0;
+        for mut frame in self.batch.drain(..) {
+            bytes += frame.len() as u64;
+            if frame.timestamp_ns().is_none() {
+                frame.set_timestamp_ns(now_ns);
+            }
+            shard.receive(SkBuff::new(frame, self.dev));
+        }
+        self.stats.packets.add(count as u64);
+        self.stats.bytes.add(bytes);
+        count
+    }
+}
+
+impl<N: NicHal> NapiPoll<Shard> for QueueVector<N> {
+    fn poll(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> PollOutcome {
+        shard.begin(cpu);
+        self.stats.polls.add(1);
+        shard.core.clean_tx(self.dev, usize::from(self.id.0));
+        let packets = self.receive(shard, cpu, budget);
+        shard.end(cpu);
+        PollOutcome::from_packets(packets, budget)
+    }
+
+    fn mask_irq(&self) {
+        self.nic.mask_irq(self.id);
+    }
+
+    fn unmask_irq(&self) {
+        self.nic.unmask_irq(self.id);
+    }
+}
+
+/// The hard-interrupt half of a device: the driver has masked the queue, so all
+/// that is left is to schedule its NAPI instance.
+pub struct HardIrq {
+    queues: Box<[NapiHandle]>,
+    link: LinkWatch,
+}
+
+/// Where a link change is noted until the TIMER softirq looks.
+#[derive(Clone)]
+pub(crate) struct LinkWatch {
+    pub(crate) changed: Arc<AtomicBool>,
+    pub(crate) cpu: CpuHandle,
+}
+
+impl HardIrq {
+    pub(crate) fn new(queues: Box<[NapiHandle]>, link: LinkWatch) -> Self {
+        Self { queues, link }
+    }
+}
+
+impl IrqHandler for HardIrq {
+    #[inline]
+    fn irq(&self, queue: QueueId) {
+        if let Some(napi) = self.queues.get(usize::from(queue.0)) {
+            napi.schedule();
+        }
+    }
+
+    fn link_changed(&self) {
+        self.link.changed.store(true, Ordering::Release);
+        self.link.cpu.raise(Vector::Timer);
+    }
+}

@@ -1,0 +1,207 @@
+//! A NIC in the stack's service: what the control plane keeps of it.
+
+use crate::device::{HardIrq, LinkWatch, QueueVector, RxStats, TxStats};
+use crate::route::IfIndex;
+use crate::shard::Shard;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use softnet_dma_ring::DmaRing;
+use softnet_napi::{NapiHandle, NapiPoll};
+use softnet_nic_hal::{
+    LinkState, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
+    RxMode, WatchdogReport,
+};
+use spin::Mutex;
+
+/// A queue of any NIC, as NAPI polls it.
+pub(crate) trait Queue: NapiPoll<Shard> {
+    /// Posts empty frames until the ring is full.
+    fn fill(&mut self, shard: &mut Shard);
+}
+
+impl<N: NicHal + 'static> Queue for QueueVector<N> {
+    fn fill(&mut self, shard: &mut Shard) {
+        // A short ring is refilled by the first poll.
+        let _ = self.refill(shard);
+    }
+}
+
+/// The two halves of an opened queue.
+pub(crate) struct OpenedQueue {
+    pub(crate) rx: Box<dyn Queue>,
+    pub(crate) tx: Box<dyn DmaRing>,
+}
+
+/// Any NIC. The packet path does not come through here: it has the rings.
+pub(crate) trait AnyNic: Send + Sync {
+    fn capabilities(&self) -> NicCapabilities;
+    fn open(
+        &self,
+        dev: IfIndex,
+        config: &OpenConfig,
+        irq: HardIrq,
+        queues: &[QueueRecord],
+    ) -> Result<Vec<OpenedQueue>, NicError>;
+    fn stop(&self) -> Result<(), NicError>;
+    fn unmask_irq(&self, queue: QueueId);
+    fn stats(&self, out: &mut NicStats);
+    fn ethtool_stats(&self, visit: &mut dyn FnMut(&'static str, u64));
+    fn watchdog(&self, now_ns: u64) -> WatchdogReport;
+    fn set_rx_mode(&self, mode: &RxMode) -> Result<(), NicError>;
+}
+
+/// A NIC of a certain kind.
+pub(crate) struct Nic<N>(pub(crate) Arc<N>);
+
+impl<N: NicHal + 'static> AnyNic for Nic<N> {
+    fn capabilities(&self) -> NicCapabilities {
+        self.0.capabilities()
+    }
+
+    fn open(
+        &self,
+        dev: IfIndex,
+        config: &OpenConfig,
+        irq: HardIrq,
+        queues: &[QueueRecord],
+    ) -> Result<Vec<OpenedQueue>, NicError> {
+        let pairs = self.0.open(config, Arc::new(irq))?;
+        let opened = pairs.into_iter().zip(queues).map(|(pair, record)| {
+            let rx = QueueVector::new(
+                self.0.clone(),
+                pair.id,
+                dev,
+                pair.rx,
+                record.napi.clone(),
+                record.rx.clone(),
+            );
+            OpenedQueue {
+                rx: Box::new(rx),
+                tx: Box::new(pair.tx),
+            }
+        });
+        Ok(opened.collect())
+    }
+
+    fn stop(&self) -> Result<(), NicError> {
+        self.0.stop()
+    }
+
+    fn unmask_irq(&self, queue: QueueId) {
+        self.0.unmask_irq(queue);
+    }
+
+    fn stats(&self, out: &mut NicStats) {
+        self.0.stats(out);
+    }
+
+    fn ethtool_stats(&self, visit: &mut dyn FnMut(&'static str, u64)) {
+        self.0.ethtool_stats(visit);
+    }
+
+    fn watchdog(&self, now_ns: u64) -> WatchdogReport {
+        self.0.watchdog(now_ns)
+    }
+
+    fn set_rx_mode(&self, mode: &RxMode) -> Result<(), NicError> {
+        self.0.set_rx_mode(mode)
+    }
+}
+
+/// A queue's place while the NIC is open.
+pub(crate) struct QueueRecord {
+    pub(crate) cpu: usize,
+    pub(crate) napi: NapiHandle,
+    pub(crate) rx: Arc<RxStats>,
+    pub(crate) tx: Arc<TxStats>,
+}
+
+/// A device of the stack, for the control plane and for reports.
+pub struct Interface {
+    pub(crate) dev: IfIndex,
+    pub(crate) name: String,
+    pub(crate) mac: MacAddress,
+    pub(crate) config: OpenConfig,
+    pub(crate) nic: Box<dyn AnyNic>,
+    pub(crate) link: LinkWatch,
+    /// The queues while the NIC is open; taken out by whoever changes it.
+    pub(crate) queues: Mutex<Vec<QueueRecord>>,
+    pub(crate) link_state: Mutex<LinkState>,
+    pub(crate) gone: AtomicBool,
+}
+
+impl Interface {
+    /// The device's number.
+    #[must_use]
+    pub fn index(&self) -> IfIndex {
+        self.dev
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The station address.
+    #[must_use]
+    pub fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    /// The largest network-layer packet, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.config.mtu
+    }
+
+    /// What the NIC can do.
+    #[must_use]
+    pub fn capabilities(&self) -> NicCapabilities {
+        self.nic.capabilities()
+    }
+
+    /// The link, as the watchdog last saw it.
+    #[must_use]
+    pub fn link(&self) -> LinkState {
+        *self.link_state.lock()
+    }
+
+    /// Whether the device was unplugged.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The NIC's counters.
+    #[must_use]
+    pub fn stats(&self) -> NicStats {
+        let mut stats = NicStats::default();
+        self.nic.stats(&mut stats);
+        stats
+    }
+
+    /// The NIC's own counters by name, as `ethtool -S` lists them, and those of
+    /// the queues.
+    pub fn ethtool_stats(&self, visit: &mut dyn FnMut(&'static str, u64)) {
+        self.nic.ethtool_stats(visit);
+    }
+
+    /// Visits each queue: its CPU and its counters.
+    pub fn queues(&self, visit: &mut dyn FnMut(usize, &RxStats, &TxStats)) {
+        for queue in self.queues.lock().iter() {
+            visit(queue.cpu, &queue.rx, &queue.tx);
+        }
+    }
+
+    /// Changes which frames the NIC accepts.
+    ///
+    /// # Errors
+    /// [`NicError::Unsupported`] where it cannot.
+    pub fn set_rx_mode(&self, mode: &RxMode) -> Result<(), NicError> {
+        self.nic.set_rx_mode(mode)
+    }
+}

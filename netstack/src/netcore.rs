@@ -1,0 +1,351 @@
+//! One CPU's lower levels: devices, addresses, routes, neighbours, and the
+//! counters. Handlers reach it through
+//! [`NetContext`](crate::protocol::NetContext).
+
+use crate::address::AddressTable;
+use crate::device::{NetDevice, TxSlot};
+use crate::drop::{DropCounters, DropReason};
+use crate::link::{Direction, Taps};
+use crate::message::TxMessage;
+use crate::mib::Mib;
+use crate::neigh::{NeighConfig, NeighTable};
+use crate::peer::Peer;
+use crate::protocol::{Dropped, Verdict};
+use crate::rate::{IcmpLimits, IcmpRateLimit};
+use crate::route::{IfIndex, RouteTable};
+use crate::skb::SkBuff;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use softnet_dma_ring::FrameCache;
+
+/// What one CPU's protocol handlers stand on.
+pub struct NetCore {
+    cpu: usize,
+    now_ns: u64,
+    pub(crate) cache: FrameCache,
+    devices: Vec<Option<NetDevice>>,
+    pub(crate) addresses: AddressTable,
+    pub(crate) routes: RouteTable,
+    pub(crate) neighbours: NeighTable<SkBuff>,
+    pub(crate) taps: Taps,
+    pub(crate) icmp_limit: IcmpRateLimit,
+    ip_id: u16,
+    counters: Arc<CpuCounters>,
+    peers: Arc<[Peer]>,
+    /// CPUs to which packets were handed since the last flush, a bit each.
+    handed: Handed,
+    /// Whether a transmit queue has something to post.
+    tx_dirty: bool,
+}
+
+/// The counters of one CPU, which any thread may read.
+#[derive(Debug, Default)]
+pub struct CpuCounters {
+    /// Drops by reason.
+    pub drops: DropCounters,
+    /// The counters of `/proc/net/snmp`.
+    pub snmp: Mib,
+}
+
+/// CPUs that were handed something, a bit each.
+#[derive(Clone, Copy, Default)]
+struct Handed(u64);
+
+/// What makes a CPU's lower levels.
+pub(crate) struct NewCore {
+    pub(crate) cpu: usize,
+    pub(crate) cache: FrameCache,
+    pub(crate) counters: Arc<CpuCounters>,
+    pub(crate) peers: Arc<[Peer]>,
+    pub(crate) seed: u64,
+}
+
+impl NetCore {
+    pub(crate) fn new(new: NewCore) -> Self {
+        let mut rng = fastrand::Rng::with_seed(new.seed);
+        Self {
+            cpu: new.cpu,
+            now_ns: 0,
+            cache: new.cache,
+            devices: Vec::new(),
+            addresses: AddressTable::default(),
+            routes: RouteTable::new(),
+            neighbours: NeighTable::new(NeighConfig::default(), rng.u64(..)),
+            taps: Taps::default(),
+            icmp_limit: IcmpRateLimit::new(IcmpLimits::default(), rng.u64(..)),
+            ip_id: rng.u16(..),
+            counters: new.counters,
+            peers: new.peers,
+            handed: Handed::default(),
+            tx_dirty: false,
+        }
+    }
+
+    /// The CPU, counted from 0.
+    #[must_use]
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    /// The clock when this pass began, in nanoseconds.
+    #[must_use]
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    #[inline]
+    pub(crate) fn set_now(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// This CPU's counters of `/proc/net/snmp`.
+    #[must_use]
+    #[inline]
+    pub fn mib(&self) -> &Mib {
+        &self.counters.snmp
+    }
+
+    /// Drops a packet and counts why (`kfree_skb_reason`). The verdict is what
+    /// a handler returns then.
+    #[inline]
+    pub fn kfree_skb(&mut self, skb: SkBuff, reason: DropReason) -> Verdict {
+        self.counters.drops.count(reason);
+        self.taps.dropped(&skb, reason, self.now_ns);
+        self.consume_skb(skb);
+        Verdict::Dropped(Dropped::counted(reason))
+    }
+
+    /// Frees a packet that has served its purpose (`consume_skb`).
+    #[inline]
+    pub fn consume_skb(&mut self, skb: SkBuff) {
+        self.cache.free(skb.into_frame());
+    }
+
+    /// A packet without data and with headroom for all headers; `None` when all
+    /// frames are in use.
+    #[must_use]
+    pub fn alloc_skb(&mut self) -> Option<SkBuff> {
+        Some(SkBuff::new(self.cache.alloc()?, IfIndex(0)))
+    }
+
+    /// A device of the stack.
+    #[must_use]
+    #[inline]
+    pub fn device(&self, index: IfIndex) -> Option<&NetDevice> {
+        self.devices.get(slot(index)?)?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn device_mut(&mut self, index: IfIndex) -> Option<&mut NetDevice> {
+        self.devices.get_mut(slot(index)?)?.as_mut()
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> impl Iterator<Item = &NetDevice> {
+        self.devices.iter().flatten()
+    }
+
+    pub(crate) fn add_device(&mut self, device: NetDevice) {
+        let Some(at) = slot(device.index()) else {
+            return;
+        };
+        if self.devices.len() <= at {
+            self.devices.resize_with(at + 1, || None);
+        }
+        self.devices[at] = Some(device);
+    }
+
+    /// Whether `address` is one of this host's own.
+    #[must_use]
+    #[inline]
+    pub fn is_unicast_local(&self, address: Ipv4Addr) -> bool {
+        self.addresses.is_local(address)
+    }
+
+    /// Sends a finished link-layer frame on `skb`'s device (`dev_queue_xmit`).
+    /// It is posted with others when the pass ends.
+    pub fn dev_queue_xmit(&mut self, skb: SkBuff) -> Verdict {
+        self.taps.packet(&skb, Direction::Outgoing, self.now_ns);
+        let (cpu, dev) = (self.cpu, skb.dev());
+        let Some(device) = self.device_mut(dev) else {
+            return self.kfree_skb(skb, DropReason::DevReady);
+        };
+        let frame = match device.tx_slot(cpu) {
+            Some(TxSlot::Own(queue)) => match queue.enqueue(skb.into_frame()) {
+                Ok(()) => {
+                    self.tx_dirty = true;
+                    return Verdict::Delivered;
+                }
+                Err(frame) => frame,
+            },
+            Some(TxSlot::Loopback) => return self.steer(cpu, skb),
+            Some(&mut TxSlot::Remote { cpu }) => {
+                let message = TxMessage::Xmit {
+                    dev,
+                    frame: skb.into_frame(),
+                };
+                match self.hand_over(cpu, message) {
+                    Ok(()) => return Verdict::Delivered,
+                    Err(frame) => frame,
+                }
+            }
+            None => return self.kfree_skb(skb, DropReason::DevReady),
+        };
+        self.kfree_skb(SkBuff::new(frame, dev), DropReason::QdiscDrop)
+    }
+
+    fn hand_over(&self, cpu: usize, message: TxMessage) -> Result<(), softnet_dma_ring::Frame> {
+        let refused = match self.peers.get(cpu) {
+            Some(peer) => match peer.transmit(message) {
+                Ok(()) => return Ok(()),
+                Err(message) => message,
+            },
+            None => message,
+        };
+        match refused {
+            TxMessage::Xmit { frame, .. } | TxMessage::Udp { frame, .. } => Err(frame),
+        }
+    }
+
+    /// Sends a frame that another CPU handed over, by the queue that is ours.
+    pub(crate) fn xmit_handed(&mut self, dev: IfIndex, frame: softnet_dma_ring::Frame) {
+        let queue = self
+            .device_mut(dev)
+            .and_then(|device| device.own_queues().next());
+        let refused = match queue {
+            Some(queue) => queue.enqueue(frame).map_err(|f| (f, DropReason::QdiscDrop)),
+            None => Err((frame, DropReason::DevReady)),
+        };
+        self.tx_dirty = true;
+        if let Err((frame, reason)) = refused {
+            let _ = self.kfree_skb(SkBuff::new(frame, dev), reason);
+        }
+    }
+
+    /// Steers a packet to another CPU, where it goes up (RPS).
+    #[inline]
+    pub(crate) fn steer(&mut self, cpu: usize, skb: SkBuff) -> Verdict {
+        let refused = match self.peers.get(cpu) {
+            Some(peer) => match peer.steer(skb) {
+                Ok(()) => {
+                    self.handed.0 |= 1 << (cpu & 63);
+                    return Verdict::Delivered;
+                }
+                Err(skb) => skb,
+            },
+            None => skb,
+        };
+        self.kfree_skb(refused, DropReason::CpuBacklog)
+    }
+
+    #[inline]
+    pub(crate) fn next_ip_id(&mut self) -> u16 {
+        self.ip_id = self.ip_id.wrapping_add(1);
+        self.ip_id
+    }
+
+    /// Whether it is the loopback device, from which packets of this host come
+    /// back to it.
+    #[inline]
+    pub(crate) fn is_loopback(&self, dev: IfIndex) -> bool {
+        dev == LOOPBACK
+    }
+
+    pub(crate) fn set_carrier(&mut self, dev: IfIndex, up: bool) {
+        if let Some(device) = self.device_mut(dev) {
+            device.set_carrier(up);
+        }
+    }
+
+    /// Takes back what a transmit queue of this CPU has sent.
+    #[inline]
+    pub(crate) fn clean_tx(&mut self, dev: IfIndex, queue: usize) {
+        let device = slot(dev).and_then(|at| self.devices.get_mut(at)?.as_mut());
+        if let Some(queue) = device.and_then(|device| device.own_queue(queue)) {
+            queue.clean(&mut self.cache);
+        }
+    }
+
+    /// Tells the applications that wait for room to send on this CPU.
+    pub(crate) fn wake_senders(&self) {
+        if let Some(peer) = self.peers.get(self.cpu) {
+            crate::notify::publish_fence();
+            peer.tx_space.notify_fenced();
+        }
+    }
+
+    /// Takes a device away from this CPU: its addresses, routes and neighbours,
+    /// and the packets that wait in its transmit queues.
+    pub(crate) fn remove_device(&mut self, dev: IfIndex) {
+        self.addresses.remove_device(dev);
+        self.routes.retain(|route| route.device != dev);
+        self.neighbours.remove_device(dev);
+        self.neigh_events();
+        self.drop_tx(dev);
+        if let Some(slot) = slot(dev).and_then(|at| self.devices.get_mut(at)) {
+            *slot = None;
+        }
+    }
+
+    pub(crate) fn set_tx(&mut self, dev: IfIndex, tx: Vec<TxSlot>) {
+        if let Some(device) = self.device_mut(dev) {
+            device.set_tx(tx);
+        }
+    }
+
+    /// Drops a device's transmit queues, with what waits in them.
+    pub(crate) fn drop_tx(&mut self, dev: IfIndex) {
+        let Some(device) = self.device_mut(dev) else {
+            return;
+        };
+        for tx in device.take_tx() {
+            if let TxSlot::Own(queue) = tx {
+                for frame in queue.into_unsent() {
+                    let _ = self.kfree_skb(SkBuff::new(frame, dev), DropReason::DevReady);
+                }
+            }
+        }
+    }
+
+    /// The other CPUs' doors.
+    pub(crate) fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// Ends a pass: posts what was gathered, and tells the CPUs that were
+    /// handed something.
+    #[inline]
+    pub(crate) fn flush(&mut self) {
+        if self.tx_dirty {
+            self.tx_dirty = false;
+            for device in self.devices.iter_mut().flatten() {
+                for queue in device.own_queues() {
+                    queue.flush();
+                }
+            }
+        }
+        if self.handed.0 != 0 {
+            self.kick_backlogs();
+        }
+    }
+
+    fn kick_backlogs(&mut self) {
+        let mut handed = core::mem::take(&mut self.handed).0;
+        while handed != 0 {
+            if let Some(peer) = self.peers.get(handed.trailing_zeros() as usize) {
+                peer.kick_backlog();
+            }
+            handed &= handed - 1;
+        }
+    }
+}
+
+/// The loopback device, always the first.
+pub(crate) const LOOPBACK: IfIndex = IfIndex(1);
+
+#[inline]
+fn slot(index: IfIndex) -> Option<usize> {
+    usize::from(index.0).checked_sub(1)
+}

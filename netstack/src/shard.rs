@@ -1,0 +1,262 @@
+//! One CPU's own state: what softirq and NAPI lend to their handlers.
+
+use crate::device::NetDevice;
+use crate::link::{HandlerTaken, LinkLayer, PacketTap};
+use crate::message::{Control, TxMessage};
+use crate::netcore::NetCore;
+use crate::peer::Doors;
+use crate::protocol::{ProtocolHandler, Verdict};
+use crate::route::IfIndex;
+use crate::skb::SkBuff;
+use crate::steering::Steering;
+use crate::transport::Transports;
+use crate::watchdog::Watchdogs;
+use crate::wire::ethernet::EtherType;
+use crate::wire::ipv4::IpProtocol;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use softnet_dma_ring::{HashKind, mpsc};
+use softnet_napi::{Budget, HasSoftnet, NapiHandle, NapiPoll, PollOutcome, SoftnetData};
+use softnet_softirq::{Cpu, SoftIrq, Vector};
+
+/// One CPU's shard of the stack, split by level: a handler of one level is
+/// called with the levels below it.
+pub struct Shard {
+    pub(crate) core: NetCore,
+    pub(crate) link: LinkLayer,
+    pub(crate) transports: Transports,
+    pub(crate) softnet: SoftnetData<Shard>,
+    pub(crate) watchdogs: Watchdogs,
+    pub(crate) steering: Arc<Steering>,
+    /// Queues whose ring could not be refilled, to be polled again.
+    pub(crate) starved: Vec<NapiHandle>,
+    doors: Doors,
+}
+
+impl HasSoftnet for Shard {
+    fn softnet(&mut self) -> &mut SoftnetData<Self> {
+        &mut self.softnet
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(
+        core: NetCore,
+        transports: Transports,
+        softnet: SoftnetData<Shard>,
+        steering: Arc<Steering>,
+        doors: Doors,
+    ) -> Self {
+        let link = LinkLayer::default();
+        let watchdogs = Watchdogs::default();
+        let starved = Vec::new();
+        Self {
+            core,
+            link,
+            transports,
+            softnet,
+            watchdogs,
+            steering,
+            starved,
+            doors,
+        }
+    }
+
+    /// The levels below the protocols.
+    pub fn core(&mut self) -> &mut NetCore {
+        &mut self.core
+    }
+
+    /// Adds a tap for all packets of this CPU (`ptype_all`).
+    pub fn add_tap(&mut self, tap: Box<dyn PacketTap>) {
+        self.core.taps.add(tap);
+    }
+
+    /// Adds this CPU's handler of an EtherType (`ptype_base`).
+    ///
+    /// # Errors
+    /// [`HandlerTaken`] when it has one, or is built in.
+    pub fn add_link_handler(
+        &mut self,
+        ether_type: EtherType,
+        handler: Box<dyn ProtocolHandler>,
+    ) -> Result<(), HandlerTaken> {
+        self.link.add(ether_type, handler)
+    }
+
+    /// Adds this CPU's handler of an IP protocol number (`inet_protos`).
+    ///
+    /// # Errors
+    /// [`HandlerTaken`] when it has one, or is built in.
+    pub fn add_protocol(
+        &mut self,
+        protocol: IpProtocol,
+        handler: Box<dyn ProtocolHandler>,
+    ) -> Result<(), HandlerTaken> {
+        self.transports.add(protocol, handler)
+    }
+
+    /// Starts a pass: the clock is read once for all its packets.
+    #[inline]
+    pub(crate) fn begin(&mut self, cpu: &Cpu) {
+        self.core.set_now(cpu.now_ns());
+    }
+
+    /// Ends a pass: everything that was gathered goes on its way.
+    #[inline]
+    pub(crate) fn end(&mut self, cpu: &mut Cpu) {
+        self.core.flush();
+        self.transports.udp.wake();
+        if let Some(deadline_ns) = self.core.neighbours.next_deadline() {
+            cpu.program_timer(deadline_ns);
+        }
+    }
+
+    /// A packet came in by a NIC's queue of this CPU (`netif_receive_skb`): it
+    /// goes up here, or on the CPU that its flow belongs to (RPS).
+    #[inline]
+    pub(crate) fn receive(&mut self, mut skb: SkBuff) {
+        if let Some(cpu) = self.steer(&mut skb) {
+            let _ = self.core.steer(cpu, skb);
+            return;
+        }
+        self.receive_here(skb);
+    }
+
+    #[inline]
+    pub(crate) fn receive_here(&mut self, skb: SkBuff) {
+        let _: Verdict = self.link.receive(&mut self.core, &mut self.transports, skb);
+    }
+
+    /// The other CPU that a packet belongs to, if it is not this one.
+    #[inline]
+    fn steer(&self, skb: &mut SkBuff) -> Option<usize> {
+        if !self.steering.is_active() {
+            return None;
+        }
+        let (mut hash, kind) = skb.frame().hash();
+        if kind == HashKind::None {
+            let kind;
+            (hash, kind) = self.steering.flow_hash(skb.data());
+            skb.frame_mut().set_hash(hash, kind);
+            if kind == HashKind::None {
+                return None;
+            }
+        }
+        let cpu = self.steering.cpu_of(hash);
+        (cpu != self.core.cpu()).then_some(cpu)
+    }
+
+    /// A part of a device on this CPU.
+    #[must_use]
+    pub fn device(&self, index: IfIndex) -> Option<&NetDevice> {
+        self.core.device(index)
+    }
+}
+
+/// The NET_TX softirq: packets from applications and from other CPUs go out
+/// (`net_tx_action`).
+pub(crate) struct NetTxAction;
+
+/// Packets that one NET_TX pass sends at most, before it lets others run.
+const TX_BUDGET: usize = 256;
+
+impl SoftIrq<Shard> for NetTxAction {
+    fn vector(&self) -> Vector {
+        Vector::NetTx
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, shard: &mut Shard) {
+        shard.begin(cpu);
+        for _ in 0..TX_BUDGET {
+            match shard.doors.tx.pop() {
+                Some(TxMessage::Udp { socket, frame, to }) => {
+                    shard
+                        .transports
+                        .udp
+                        .send(&mut shard.core, socket, frame, to);
+                }
+                Some(TxMessage::Xmit { dev, frame }) => shard.core.xmit_handed(dev, frame),
+                None => break,
+            }
+        }
+        if !shard.doors.tx.is_empty() {
+            cpu.raise(Vector::NetTx);
+        }
+        shard.end(cpu);
+        shard.core.wake_senders();
+    }
+}
+
+/// The TIMER softirq: neighbours and watchdogs.
+pub(crate) struct TimerAction;
+
+impl SoftIrq<Shard> for TimerAction {
+    fn vector(&self) -> Vector {
+        Vector::Timer
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, shard: &mut Shard) {
+        shard.begin(cpu);
+        shard.core.run_neigh_timers();
+        shard.run_watchdogs(cpu);
+        for napi in shard.starved.drain(..) {
+            napi.schedule();
+        }
+        shard.end(cpu);
+    }
+}
+
+/// The TASKLET softirq: the control plane's messages.
+pub(crate) struct ControlAction;
+
+impl SoftIrq<Shard> for ControlAction {
+    fn vector(&self) -> Vector {
+        Vector::Tasklet
+    }
+
+    fn run(&mut self, cpu: &mut Cpu, shard: &mut Shard) {
+        shard.begin(cpu);
+        while let Some(message) = shard.doors.control.pop() {
+            match message {
+                Control::Neighbour { dev, ip, mac, how } => {
+                    shard.core.neigh_learn(dev, ip, mac, how);
+                }
+                Control::Close(id) => shard.transports.udp.close(id),
+                #[cfg(feature = "std")]
+                Control::Exec(work) => work(shard, cpu),
+            }
+        }
+        shard.end(cpu);
+    }
+}
+
+/// Packets that other CPUs steered here (`process_backlog`).
+pub(crate) struct Backlog {
+    packets: mpsc::Receiver<SkBuff>,
+}
+
+impl Backlog {
+    pub(crate) fn new(packets: mpsc::Receiver<SkBuff>) -> Self {
+        Self { packets }
+    }
+}
+
+impl NapiPoll<Shard> for Backlog {
+    fn poll(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> PollOutcome {
+        shard.begin(cpu);
+        let packets = self
+            .packets
+            .pop_each(budget.0, |skb| shard.receive_here(skb));
+        shard.end(cpu);
+        PollOutcome::from_packets(packets, budget)
+    }
+
+    /// The backlog's interrupt is a call by another CPU; there is none to mask.
+    fn mask_irq(&self) {}
+
+    /// Other CPUs schedule after each batch that they push, so what arrives
+    /// between the last pop and here schedules again by itself.
+    fn unmask_irq(&self) {}
+}

@@ -1,0 +1,7 @@
+//! Where the atomics that threads synchronise by come from, so that loom sees
+//! them all.
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

@@ -1,0 +1,213 @@
+//! From IP to a socket's queue.
+
+use super::{ErrorCode, Part, Udp};
+use crate::checksum::pseudo_header_v4;
+use crate::drop::DropReason;
+use crate::icmp::IcmpError;
+use crate::mib::Snmp;
+use crate::netcore::NetCore;
+use crate::protocol::Verdict;
+use crate::skb::{PacketType, SkBuff};
+use crate::sync::Ordering;
+use crate::wire::icmpv4::Unreachable;
+use crate::wire::ipv4::IpProtocol;
+use crate::wire::udp::{UdpError, UdpHeader};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use softnet_dma_ring::ChecksumStatus;
+
+/// The addresses of a datagram, from its IP header.
+#[inline]
+fn addresses(skb: &SkBuff) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let header = skb.network_header().first_chunk::<20>()?;
+    let [.., a, b, c, d, e, f, g, h] = *header;
+    Some((Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)))
+}
+
+impl Udp {
+    /// Takes a datagram whose data starts at the UDP header (`udp_rcv`).
+    #[inline]
+    pub(crate) fn receive(&mut self, net: &mut NetCore, mut skb: SkBuff) -> Verdict {
+        let Some((source, destination)) = addresses(&skb) else {
+            return bad(net, skb, DropReason::HdrTrunc);
+        };
+        let header = match check(&skb, source, destination) {
+            Ok(header) => header,
+            Err(UdpError::Checksum) => {
+                net.mib().inc(Snmp::UdpInCsumErrors);
+                return bad(net, skb, DropReason::UdpCsum);
+            }
+            Err(_) => return bad(net, skb, DropReason::PktTooSmall),
+        };
+        // What lies behind the datagram's own length is not part of it.
+        skb.trim(usize::from(header.length));
+        let _ = skb.pull(UdpHeader::LEN);
+        if skb.packet_type() != PacketType::Host || !net.is_unicast_local(destination) {
+            return self.receive_group(net, skb, header, destination);
+        }
+        let from = SocketAddr::new(IpAddr::V4(source), header.source);
+        match self
+            .table
+            .lookup(IpAddr::V4(destination), header.destination, from)
+        {
+            Some(slot) => self.queue(net, slot, skb),
+            None => no_port(net, skb),
+        }
+    }
+
+    /// A datagram to a group or to everybody goes to one socket here: with
+    /// unshared ports there is at most one for each local address, and the one
+    /// that is bound to this group or to any address takes it. RFC 1122 forbids
+    /// an ICMP error in answer (section 3.2.2).
+    #[cold]
+    fn receive_group(
+        &mut self,
+        net: &mut NetCore,
+        skb: SkBuff,
+        header: UdpHeader,
+        destination: Ipv4Addr,
+    ) -> Verdict {
+        let to = IpAddr::V4(destination);
+        let wanted = self.table.listeners(header.destination).find(|&slot| {
+            let local = self.table.binding(slot).and_then(|binding| binding.local);
+            local.is_none_or(|local| local == to)
+        });
+        match wanted {
+            Some(slot) => self.queue(net, slot, skb),
+            None => {
+                net.mib().inc(Snmp::UdpNoPorts);
+                net.kfree_skb(skb, DropReason::NoSocket)
+            }
+        }
+    }
+
+    /// Queues a datagram to a socket, within its buffer and that of all.
+    #[inline]
+    fn queue(&mut self, net: &mut NetCore, slot: u32, skb: SkBuff) -> Verdict {
+        let Some(Some(part)) = self.parts.get_mut(slot as usize) else {
+            return no_port(net, skb);
+        };
+        let size = skb.frame().truesize() as u64;
+        if !part.has_room(size) {
+            return refuse(net, part, skb, DropReason::SocketRcvbuff);
+        }
+        if !self.memory.has_room(size) {
+            return refuse(net, part, skb, DropReason::ProtoMem);
+        }
+        if let Err(full) = part.queue.push(skb) {
+            return refuse(net, part, full.0, DropReason::SocketRcvbuff);
+        }
+        part.enqueued = part.enqueued.wrapping_add(size);
+        self.memory.enqueued = self.memory.enqueued.wrapping_add(size);
+        if !part.dirty {
+            part.dirty = true;
+            self.dirty.push(slot);
+        }
+        net.mib().inc(Snmp::UdpInDatagrams);
+        Verdict::Delivered
+    }
+
+    /// An ICMP error about a datagram that this host has sent: the socket that
+    /// sent it learns of it (RFC 1122 section 4.1.3.3). Only a connected socket
+    /// does, since only it has one peer that the error can be about.
+    pub(crate) fn error(&self, local: SocketAddr, peer: SocketAddr, error: IcmpError) {
+        let Some(slot) = self.table.lookup(local.ip(), local.port(), peer) else {
+            return;
+        };
+        let connected = self
+            .table
+            .binding(slot)
+            .is_some_and(|b| b.remote == Some(peer));
+        let code = match error {
+            IcmpError::Unreachable(Unreachable::Port) => ErrorCode::ConnectionRefused,
+            IcmpError::Unreachable(Unreachable::Network | Unreachable::NetworkUnknown) => {
+                ErrorCode::NetworkUnreachable
+            }
+            IcmpError::Unreachable(Unreachable::FragmentationNeeded { .. }) => {
+                ErrorCode::MessageTooLong
+            }
+            IcmpError::Unreachable(_) => ErrorCode::HostUnreachable,
+            // Transient: RFC 1122 section 4.1.3.3 lets UDP pass it on, and Linux
+            // does so only to those who ask.
+            IcmpError::Other => return,
+        };
+        if let Some(Some(part)) = self.parts.get(slot as usize).filter(|_| connected) {
+            part.shared.set_error(code);
+        }
+    }
+}
+
+/// Header and checksum. A checksum of 0 says that there is none.
+#[inline]
+fn check(skb: &SkBuff, source: Ipv4Addr, destination: Ipv4Addr) -> Result<UdpHeader, UdpError> {
+    let (header, _) = UdpHeader::parse(skb.data())?;
+    if skb.checksum() == ChecksumStatus::None && header.checksum != 0 {
+        let pseudo = pseudo_header_v4(source, destination, IpProtocol::UDP, header.length);
+        header.verify(pseudo, skb.data())?;
+    }
+    Ok(header)
+}
+
+#[cold]
+fn bad(net: &mut NetCore, skb: SkBuff, reason: DropReason) -> Verdict {
+    net.mib().inc(Snmp::UdpInErrors);
+    net.kfree_skb(skb, reason)
+}
+
+/// RFC 1122 section 4.1.3.1: a datagram to a port on which nobody listens is
+/// answered by ICMP.
+#[cold]
+fn no_port(net: &mut NetCore, skb: SkBuff) -> Verdict {
+    net.mib().inc(Snmp::UdpNoPorts);
+    net.icmp_unreachable(&skb, Unreachable::Port);
+    net.kfree_skb(skb, DropReason::NoSocket)
+}
+
+#[cold]
+fn refuse(net: &mut NetCore, part: &Part, skb: SkBuff, reason: DropReason) -> Verdict {
+    let counter = match reason {
+        DropReason::ProtoMem => Snmp::UdpMemErrors,
+        _ => Snmp::UdpRcvbufErrors,
+    };
+    net.mib().inc(counter);
+    net.mib().inc(Snmp::UdpInErrors);
+    part.count_drop();
+    net.kfree_skb(skb, reason)
+}
+
+impl Part {
+    /// Whether `size` more bytes fit. One datagram always does, as in Linux, so
+    /// that a small buffer is not a dead one.
+    #[inline]
+    fn has_room(&mut self, size: u64) -> bool {
+        let fits = |part: &Self| {
+            let queued = part.enqueued.wrapping_sub(part.dequeued);
+            queued == 0 || queued + size <= part.rcvbuf
+        };
+        if fits(self) {
+            return true;
+        }
+        // The application's end has its own cache line; look at it only when
+        // the answer depends on it.
+        self.dequeued = self.taken();
+        fits(self)
+    }
+
+    fn count_drop(&self) {
+        if let Some(part) = self.shared.parts.get(self.cpu) {
+            part.drops.add(1);
+        }
+    }
+}
+
+impl super::Memory {
+    #[inline]
+    fn has_room(&mut self, size: u64) -> bool {
+        let fits =
+            |memory: &Self| memory.enqueued.wrapping_sub(memory.dequeued) + size <= memory.limit;
+        if fits(self) {
+            return true;
+        }
+        self.dequeued = self.taken.load(Ordering::Relaxed);
+        fits(self)
+    }
+}

@@ -1,0 +1,95 @@
+//! From a socket to IP.
+
+use super::{ErrorCode, SocketId, Udp};
+use crate::checksum::pseudo_header_v4;
+use crate::drop::DropReason;
+use crate::ip::{Outgoing, SendFailure};
+use crate::mib::Snmp;
+use crate::netcore::NetCore;
+use crate::route::IfIndex;
+use crate::skb::SkBuff;
+use crate::wire::ipv4::IpProtocol;
+use crate::wire::udp::UdpHeader;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use softnet_dma_ring::Frame;
+
+impl Udp {
+    /// Sends the payload in `frame`. What goes wrong is counted, and told to
+    /// the socket as an asynchronous error.
+    pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddr) {
+        let skb = SkBuff::new(frame, IfIndex(0));
+        let (Some(part), Some(binding)) = (self.part(id), self.table.binding(id.slot)) else {
+            // The application closed the socket after it had sent.
+            let _ = net.kfree_skb(skb, DropReason::SocketClose);
+            return;
+        };
+        let SocketAddr::V4(to) = to else {
+            let _ = net.kfree_skb(skb, DropReason::IpOutnoroutes);
+            part.shared.set_error(ErrorCode::NetworkUnreachable);
+            return;
+        };
+        let source = match binding.local {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        };
+        let meta = Outgoing {
+            source,
+            destination: *to.ip(),
+            protocol: IpProtocol::UDP,
+            ttl: part.ttl,
+            broadcast: part.broadcast,
+        };
+        match output(net, skb, binding.port, to, meta) {
+            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
+            Err(failure) => part.shared.set_error(failure.into()),
+        }
+    }
+}
+
+/// Routes, and pushes the UDP header, whose checksum needs the source address
+/// that the route gives.
+fn output(
+    net: &mut NetCore,
+    mut skb: SkBuff,
+    port: u16,
+    to: SocketAddrV4,
+    meta: Outgoing,
+) -> Result<(), SendFailure> {
+    let path = match net.route_output(&meta) {
+        Ok(path) => path,
+        Err(failure) => return net.fail_output(skb, failure),
+    };
+    if push_header(&mut skb, path.source, port, to).is_none() {
+        return net.fail_output(skb, SendFailure::TooLong);
+    }
+    net.ip_output(skb, &meta, path)
+}
+
+/// RFC 768: the length covers the header, and a checksum that comes out as 0 is
+/// sent as all ones.
+fn push_header(skb: &mut SkBuff, source: Ipv4Addr, port: u16, to: SocketAddrV4) -> Option<()> {
+    let length = u16::try_from(skb.len() + UdpHeader::LEN).ok()?;
+    let pseudo = pseudo_header_v4(source, *to.ip(), IpProtocol::UDP, length);
+    let header = UdpHeader {
+        source: port,
+        destination: to.port(),
+        length,
+        checksum: 0,
+    }
+    .with_checksum(pseudo, skb.data());
+    let bytes = skb.push(UdpHeader::LEN)?.first_chunk_mut()?;
+    header.emit(bytes);
+    skb.reset_transport_header();
+    Some(())
+}
+
+impl From<SendFailure> for ErrorCode {
+    fn from(failure: SendFailure) -> Self {
+        match failure {
+            SendFailure::NoRoute => Self::NetworkUnreachable,
+            SendFailure::TooLong => Self::MessageTooLong,
+            SendFailure::Prohibited => Self::Prohibited,
+            SendFailure::Dropped => Self::HostUnreachable,
+        }
+    }
+}

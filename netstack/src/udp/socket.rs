@@ -1,0 +1,456 @@
+//! The application's end of a UDP socket.
+
+use super::{Shared, SocketId};
+use crate::message::TxMessage;
+use crate::notify::Notify;
+use crate::peer::Peer;
+use crate::registry::Registry;
+use crate::skb::SkBuff;
+use crate::steering::Steering;
+use crate::sync::Ordering;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::Deref;
+use softnet_dma_ring::{Frame, FramePool, spsc};
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// There is nothing now.
+    #[error("no datagram is waiting")]
+    WouldBlock,
+    /// There was nothing until the time was up.
+    #[error("no datagram came in time")]
+    TimedOut,
+    /// The peer's host answered an earlier datagram: nobody listens there.
+    #[error("the peer's host says that nobody listens on that port")]
+    ConnectionRefused,
+    /// An earlier datagram found no route.
+    #[error("the network cannot be reached: no route to it, or a router said so")]
+    NetworkUnreachable,
+    /// An earlier datagram found no host.
+    #[error("the host cannot be reached: it does not answer, or a router said so")]
+    HostUnreachable,
+    /// An earlier datagram was too long for the path.
+    #[error("an earlier datagram was too long for the device's MTU")]
+    MessageTooLong,
+    /// An earlier datagram was to everybody, and the socket is not allowed to.
+    #[error("the destination needs the permission to broadcast")]
+    Prohibited,
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Too much waits to be sent already.
+    #[error("too many datagrams wait to be sent: try again when some have left")]
+    WouldBlock,
+    /// All frames of the pool are in use.
+    #[error("no frame is free: make the pool larger, or read what is queued")]
+    NoBuffers,
+    /// The payload does not fit a frame, or no UDP datagram.
+    #[error("a datagram of {len} bytes does not fit: at most {max} bytes")]
+    TooLong {
+        /// Bytes of the payload.
+        len: usize,
+        /// Bytes that fit.
+        max: usize,
+    },
+    /// The socket is not connected, and no destination was given.
+    #[error("the socket is not connected: give a destination, or connect it")]
+    NotConnected,
+    /// The destination's port is 0, or its family is not the socket's.
+    #[error("{0} cannot be a destination of this socket")]
+    BadDestination(SocketAddr),
+}
+
+/// A received datagram.
+///
+/// It is the frame that the NIC filled; nothing was copied. It dereferences to
+/// its payload. Dropping it returns the frame to its pool.
+pub struct Datagram {
+    skb: SkBuff,
+}
+
+impl Datagram {
+    /// Who sent it.
+    #[must_use]
+    #[inline]
+    pub fn from(&self) -> SocketAddr {
+        let port = self.port_at(0);
+        SocketAddr::new(IpAddr::V4(self.address_at(12)), port)
+    }
+
+    /// To which of this host's addresses it was sent.
+    #[must_use]
+    pub fn to(&self) -> SocketAddr {
+        let port = self.port_at(2);
+        SocketAddr::new(IpAddr::V4(self.address_at(16)), port)
+    }
+
+    /// When it was received, in nanoseconds of the stack's clock.
+    #[must_use]
+    pub fn timestamp_ns(&self) -> Option<u64> {
+        self.skb.timestamp_ns()
+    }
+
+    /// The payload, to be changed: for an answer in the same frame.
+    #[must_use]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        self.skb.data_mut()
+    }
+
+    /// The frame, with the payload as its data.
+    #[must_use]
+    pub fn into_frame(self) -> Frame {
+        self.skb.into_frame()
+    }
+
+    #[inline]
+    fn address_at(&self, offset: usize) -> Ipv4Addr {
+        let header = self.skb.network_header();
+        let bytes = header
+            .get(offset..)
+            .and_then(|bytes| bytes.first_chunk::<4>());
+        bytes.map_or(Ipv4Addr::UNSPECIFIED, |&bytes| bytes.into())
+    }
+
+    #[inline]
+    fn port_at(&self, offset: usize) -> u16 {
+        let header = self.skb.transport_header();
+        let bytes = header
+            .get(offset..)
+            .and_then(|bytes| bytes.first_chunk::<2>());
+        bytes.map_or(0, |&bytes| u16::from_be_bytes(bytes))
+    }
+}
+
+impl Deref for Datagram {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.skb.data()
+    }
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram")
+            .field("from", &self.from())
+            .field("to", &self.to())
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+/// A UDP socket: the application's end.
+///
+/// It belongs to one thread at a time (`Send`, not `Sync`), and works the same
+/// whether the stack's CPUs are threads or run inline. Dropping it closes the
+/// socket.
+pub struct UdpSocket {
+    shared: Arc<Shared>,
+    /// One queue for each CPU.
+    queues: Vec<spsc::Consumer<SkBuff>>,
+    /// The queue to look at first.
+    turn: usize,
+    peers: Arc<[Peer]>,
+    steering: Arc<Steering>,
+    registry: Arc<Registry>,
+    pool: FramePool,
+    local: SocketAddr,
+    remote: Option<SocketAddr>,
+}
+
+/// What makes an application's end.
+pub(crate) struct NewSocket {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peers: Arc<[Peer]>,
+    pub(crate) steering: Arc<Steering>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pool: FramePool,
+    pub(crate) local: SocketAddr,
+}
+
+impl UdpSocket {
+    pub(crate) fn new(new: NewSocket) -> Self {
+        Self {
+            shared: new.shared,
+            queues: Vec::new(),
+            turn: 0,
+            peers: new.peers,
+            steering: new.steering,
+            registry: new.registry,
+            pool: new.pool,
+            local: new.local,
+            remote: None,
+        }
+    }
+
+    pub(crate) fn with_queues(mut self, queues: Vec<spsc::Consumer<SkBuff>>) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The peer that the socket is connected to.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    pub(crate) fn id(&self) -> SocketId {
+        self.shared.id
+    }
+
+    pub(crate) fn set_addresses(&mut self, local: SocketAddr, remote: Option<SocketAddr>) {
+        self.local = local;
+        self.remote = remote;
+    }
+
+    /// Where this socket's datagrams are announced.
+    #[must_use]
+    pub fn notify(&self) -> &Arc<Notify> {
+        &self.shared.notify
+    }
+
+    /// Whether a datagram, or an error, is waiting.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.shared
+            .error
+            .load(core::sync::atomic::Ordering::Relaxed)
+            != 0
+            || self.queues.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Datagrams that were dropped because this socket's queue was full.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.shared
+            .parts
+            .iter()
+            .map(|part| part.drops.count())
+            .sum()
+    }
+
+    /// Takes a datagram, without waiting and without a copy.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`], or an error that came back from the network
+    /// for an earlier send.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Datagram, RecvError> {
+        if let Some(code) = self.shared.take_error() {
+            return Err(code.into());
+        }
+        let count = self.queues.len();
+        for _ in 0..count {
+            if let Some(skb) = self.queues[self.turn].pop() {
+                self.account(self.turn, skb.frame().truesize() as u64);
+                return Ok(Datagram { skb });
+            }
+            self.turn += 1;
+            if self.turn == count {
+                self.turn = 0;
+            }
+        }
+        Err(RecvError::WouldBlock)
+    }
+
+    /// Copies a datagram to `buffer`, without waiting. Returns the bytes copied
+    /// and the sender; what does not fit is lost, as with the kernel's sockets.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub fn try_recv_from(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), RecvError> {
+        let datagram = self.try_recv()?;
+        let len = datagram.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&datagram[..len]);
+        Ok((len, datagram.from()))
+    }
+
+    /// The application has taken `size` bytes out of a CPU's queue.
+    #[inline]
+    fn account(&self, cpu: usize, size: u64) {
+        if let (Some(part), Some(peer)) = (self.shared.parts.get(cpu), self.peers.get(cpu)) {
+            // One writer: no read-modify-write. Release is not needed: the
+            // count orders nothing, it only bounds.
+            let taken = part.dequeued.load(Ordering::Relaxed).wrapping_add(size);
+            part.dequeued.store(taken, Ordering::Relaxed);
+            peer.memory_taken.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a copy of `payload` to `to`, without waiting.
+    ///
+    /// The datagram is on its way when this returns: it leaves when its CPU
+    /// runs next. What goes wrong later comes back as an error of a later
+    /// receive.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn try_send_to(&mut self, payload: &[u8], to: SocketAddr) -> Result<(), SendError> {
+        let mut frame = self.pool.alloc().ok_or(SendError::NoBuffers)?;
+        let (len, max) = (payload.len(), frame.tailroom());
+        let bytes = frame.put(len).ok_or(SendError::TooLong { len, max })?;
+        bytes.copy_from_slice(payload);
+        self.send_frame(frame, to).map_err(|(error, _)| error)
+    }
+
+    /// Sends a copy of `payload` to the connected peer, without waiting.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        let to = self.remote.ok_or(SendError::NotConnected)?;
+        self.try_send_to(payload, to)
+    }
+
+    /// Sends a received datagram's frame, with its payload as it is now, to
+    /// `to`: an answer without a copy.
+    ///
+    /// # Errors
+    /// [`SendError`], and the datagram's frame back.
+    #[inline]
+    pub fn try_send_datagram(
+        &mut self,
+        datagram: Datagram,
+        to: SocketAddr,
+    ) -> Result<(), (SendError, Frame)> {
+        self.send_frame(datagram.into_frame(), to)
+    }
+
+    /// Sends the data of a frame, which has headroom for all headers, to `to`.
+    ///
+    /// # Errors
+    /// [`SendError`], and the frame back.
+    pub fn send_frame(&mut self, frame: Frame, to: SocketAddr) -> Result<(), (SendError, Frame)> {
+        if to.port() == 0 || !to.is_ipv4() {
+            return Err((SendError::BadDestination(to), frame));
+        }
+        let cpu = self.steering.cpu_of_reply(self.local, to);
+        let Some(peer) = self.peers.get(cpu) else {
+            return Err((SendError::NoBuffers, frame));
+        };
+        let message = TxMessage::Udp {
+            socket: self.shared.id,
+            frame,
+            to,
+        };
+        peer.transmit(message).map_err(|message| match message {
+            TxMessage::Udp { frame, .. } | TxMessage::Xmit { frame, .. } => {
+                (SendError::WouldBlock, frame)
+            }
+        })
+    }
+}
+
+#[cfg(feature = "std")]
+mod blocking {
+    use super::{Datagram, RecvError, SendError, UdpSocket};
+    use core::net::SocketAddr;
+    use core::time::Duration;
+
+    /// Waiting needs a thread to wait on; these are for stacks whose CPUs are
+    /// threads. Inline, nobody would receive meanwhile.
+    impl UdpSocket {
+        /// Takes a datagram without a copy, and waits for one at most `timeout`
+        /// (`None`: for as long as it takes).
+        ///
+        /// # Errors
+        /// [`RecvError::TimedOut`], or an error that came back from the network
+        /// for an earlier send.
+        pub fn recv(&mut self, timeout: Option<Duration>) -> Result<Datagram, RecvError> {
+            match self.try_recv() {
+                Err(RecvError::WouldBlock) => {}
+                done => return done,
+            }
+            let notify = self.shared.notify.clone();
+            if !notify.wait(timeout, || self.is_readable()) {
+                return Err(RecvError::TimedOut);
+            }
+            self.try_recv()
+        }
+
+        /// Copies a datagram to `buffer`, and waits for one at most `timeout`.
+        /// Returns the bytes copied and the sender; what does not fit is lost.
+        ///
+        /// # Errors
+        /// As [`recv`](Self::recv).
+        pub fn recv_from(
+            &mut self,
+            buffer: &mut [u8],
+            timeout: Option<Duration>,
+        ) -> Result<(usize, SocketAddr), RecvError> {
+            let datagram = self.recv(timeout)?;
+            let len = datagram.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&datagram[..len]);
+            Ok((len, datagram.from()))
+        }
+
+        /// Sends a copy of `payload`, and waits at most `timeout` while too
+        /// much waits to be sent already.
+        ///
+        /// # Errors
+        /// [`SendError`]; [`SendError::WouldBlock`] when the time was up.
+        pub fn send_to(
+            &mut self,
+            payload: &[u8],
+            to: SocketAddr,
+            timeout: Option<Duration>,
+        ) -> Result<(), SendError> {
+            let peers = self.peers.clone();
+            let Some(peer) = peers.get(self.steering.cpu_of_reply(self.local, to)) else {
+                return Err(SendError::BadDestination(to));
+            };
+            let mut result = self.try_send_to(payload, to);
+            if result == Err(SendError::WouldBlock) {
+                peer.tx_space.wait(timeout, || {
+                    result = self.try_send_to(payload, to);
+                    result != Err(SendError::WouldBlock)
+                });
+            }
+            result
+        }
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.registry.close(self.shared.id, &self.peers);
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSocket")
+            .field("local", &self.local)
+            .field("remote", &self.remote)
+            .field("readable", &self.is_readable())
+            .finish()
+    }
+}
+
+impl From<super::ErrorCode> for RecvError {
+    fn from(code: super::ErrorCode) -> Self {
+        match code {
+            super::ErrorCode::ConnectionRefused => Self::ConnectionRefused,
+            super::ErrorCode::NetworkUnreachable => Self::NetworkUnreachable,
+            super::ErrorCode::HostUnreachable => Self::HostUnreachable,
+            super::ErrorCode::MessageTooLong => Self::MessageTooLong,
+            super::ErrorCode::Prohibited => Self::Prohibited,
+        }
+    }
+}
