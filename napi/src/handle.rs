@@ -1,10 +1,9 @@
 //! What the interrupt side holds of an instance.
 
+use crate::list::{Entry, PollList};
 use crate::state::{NapiFlags, NapiState, Schedule};
 use alloc::sync::Arc;
 use core::fmt;
-use softnet_dma_ring::RingFull;
-use softnet_dma_ring::mpsc::Sender;
 use softnet_softirq::{CpuHandle, CpuId, Vector};
 
 /// An instance's place on its CPU. Places are used again when instances are
@@ -18,13 +17,18 @@ impl NapiId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    #[inline]
+    pub(crate) fn entry(self) -> Entry {
+        Entry::of_index(self.0)
+    }
 }
 
 struct Instance {
     state: NapiState,
     id: NapiId,
     cpu: CpuHandle,
-    list: Sender<u32>,
+    list: Arc<PollList>,
 }
 
 /// An instance, for interrupt handlers and for the control plane.
@@ -37,7 +41,7 @@ pub struct NapiHandle {
 }
 
 impl NapiHandle {
-    pub(crate) fn new(id: NapiId, cpu: CpuHandle, list: Sender<u32>) -> Self {
+    pub(crate) fn new(id: NapiId, cpu: CpuHandle, list: Arc<PollList>) -> Self {
         let state = NapiState::new();
         Self {
             instance: Arc::new(Instance {
@@ -128,13 +132,7 @@ impl NapiHandle {
     #[inline]
     fn push(&self) {
         let Instance { id, cpu, list, .. } = &*self.instance;
-        // An instance is on the list only while it is claimed, thus once, and the
-        // list has room for all instances: it is full only to a thread that does
-        // not see yet how far the CPU has popped. So one more look helps, and
-        // nobody is waited for.
-        while let Err(RingFull(_)) = list.push(id.0) {
-            crate::sync::spin_loop();
-        }
+        list.push(id.entry());
         cpu.raise(Vector::NetRx);
     }
 }

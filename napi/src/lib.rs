@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod handle;
+mod list;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod net_rx;

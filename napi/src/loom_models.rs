@@ -8,8 +8,11 @@
 //! - *disable against a poll*: `is_disabled` asks for `DISABLE` alone, or loads
 //!   Relaxed, or `complete` is Acquire only or clears `SCHED` also when `MISSED`
 //!   is set; `begin_poll` does not ask for `DISABLE`.
+//! - *two pushes and a take*: `push` of the poll list is a load and a store, or
+//!   Relaxed, or `take` is Relaxed; `take` is a load and a store of 0.
 //! - *an interrupt while disabled*: `schedule` does not set `MISSED` on a disabled
 //!   instance, or `enable` only clears `DISABLE`.
+//! - *retire against enable*: `enable` does not ask for `LISTED`.
 
 use crate::sync::{AtomicU32, Ordering};
 use crate::{
@@ -76,13 +79,12 @@ impl HasSoftnet for Shard {
     }
 }
 
-/// One CPU with one instance; the calling thread is the CPU.
+/// One CPU with two instances; the calling thread is the CPU.
 struct Bench {
     softirqs: Softirqs<Shard>,
     shard: Shard,
     idle: Park,
-    device: Device,
-    napi: NapiHandle,
+    queues: [(Device, NapiHandle); 2],
 }
 
 impl Bench {
@@ -92,25 +94,27 @@ impl Bench {
         let mut softirqs = Softirqs::new(CpuId(0), clock, idle.waker());
         softirqs.open(Box::new(NetRxAction)).unwrap();
         let config = NetRxConfig {
-            max_instances: 1,
+            max_instances: 2,
             ..NetRxConfig::default()
         };
         let mut softnet = SoftnetData::new(softirqs.handle(), config);
-        let device = Device::new(AtomicU32::new(0));
-        let queue = Box::new(Queue(Arc::clone(&device)));
-        let napi = softnet.add(queue, Budget::WEIGHT).unwrap();
+        let queues = core::array::from_fn(|_| {
+            let device = Device::new(AtomicU32::new(0));
+            let queue = Box::new(Queue(Arc::clone(&device)));
+            let napi = softnet.add(queue, Budget::WEIGHT).unwrap();
+            (device, napi)
+        });
         Self {
             softirqs,
             shard: Shard { softnet, taken: 0 },
             idle,
-            device,
-            napi,
+            queues,
         }
     }
 
-    /// A thread that delivers interrupts, each with one completion.
-    fn interrupts(&self, count: u32) -> thread::JoinHandle<()> {
-        let (device, napi) = (Arc::clone(&self.device), self.napi.clone());
+    /// A thread that delivers interrupts of a queue, each with one completion.
+    fn interrupts(&self, queue: usize, count: u32) -> thread::JoinHandle<()> {
+        let (device, napi) = self.queues[queue].clone();
         thread::spawn(move || {
             for _ in 0..count {
                 device.fetch_add(1, Ordering::Relaxed);
@@ -138,7 +142,7 @@ impl Bench {
 fn an_interrupt_during_complete_is_polled_for() {
     loom::model(|| {
         let mut bench = Bench::new();
-        let interrupts = bench.interrupts(2);
+        let interrupts = bench.interrupts(0, 2);
         bench.run_until_taken(2);
         interrupts.join().unwrap();
     });
@@ -148,8 +152,20 @@ fn an_interrupt_during_complete_is_polled_for() {
 fn interrupts_on_two_threads_are_both_polled_for() {
     loom::model(|| {
         let mut bench = Bench::new();
-        let threads = [bench.interrupts(1), bench.interrupts(1)];
+        let threads = [bench.interrupts(0, 1), bench.interrupts(0, 1)];
         bench.run_until_taken(2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn two_instances_that_are_pushed_at_once_are_both_polled() {
+    loom::model(|| {
+        let mut bench = Bench::new();
+        let threads = [bench.interrupts(0, 2), bench.interrupts(1, 1)];
+        bench.run_until_taken(3);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -160,12 +176,12 @@ fn interrupts_on_two_threads_are_both_polled_for() {
 fn an_interrupt_while_disabled_is_polled_for_after_enable() {
     loom::model(|| {
         let mut bench = Bench::new();
-        let interrupts = bench.interrupts(1);
-        bench.napi.begin_disable();
+        let interrupts = bench.interrupts(0, 1);
+        bench.queues[0].1.begin_disable();
         let before = bench.shard.taken;
         let _ = bench.softirqs.run_once(&mut bench.shard);
         assert_eq!(bench.shard.taken, before);
-        bench.napi.enable();
+        bench.queues[0].1.enable();
         bench.run_until_taken(1);
         interrupts.join().unwrap();
     });

@@ -1,15 +1,14 @@
 //! A CPU's instances and its poll list.
 
 use crate::handle::{NapiHandle, NapiId};
+use crate::list::{Chain, Entry, PollList};
 use crate::poll::{Budget, NapiPoll, PollOutcome};
 use crate::state::Completion;
 use crate::stats::{SoftnetCounters, SoftnetStat};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use softnet_dma_ring::mpsc::{self, Receiver, Sender};
 use softnet_softirq::CpuHandle;
 
 /// The bounds of `net_rx_action`. The defaults are Linux's.
@@ -74,7 +73,7 @@ struct Slot<C> {
 
 /// A poller outside of its slot, while it is polled.
 pub(crate) struct Polled<C> {
-    index: u32,
+    entry: Entry,
     pub(crate) weight: Budget,
     pub(crate) poller: Box<dyn NapiPoll<C>>,
 }
@@ -84,13 +83,12 @@ pub struct SoftnetData<C> {
     cpu: CpuHandle,
     config: NetRxConfig,
     slots: Vec<Option<Slot<C>>>,
-    sender: Sender<u32>,
     /// Instances that were scheduled and not yet taken over.
-    arrivals: Receiver<u32>,
+    arrivals: Arc<PollList>,
     /// Instances to be polled, in this order.
-    list: VecDeque<u32>,
+    list: Chain,
     /// Instances that had their turn in this run and want another.
-    repoll: VecDeque<u32>,
+    repoll: Chain,
     counters: Arc<SoftnetCounters>,
 }
 
@@ -98,16 +96,13 @@ impl<C> SoftnetData<C> {
     /// A CPU without instances.
     #[must_use]
     pub fn new(cpu: CpuHandle, config: NetRxConfig) -> Self {
-        let room = usize::from(config.max_instances);
-        let (sender, arrivals) = mpsc::channel(room);
         Self {
             cpu,
             config,
             slots: Vec::new(),
-            sender,
-            arrivals,
-            list: VecDeque::with_capacity(room),
-            repoll: VecDeque::with_capacity(room),
+            arrivals: Arc::new(PollList::new(config.max_instances)),
+            list: Chain::default(),
+            repoll: Chain::default(),
             counters: Arc::default(),
         }
     }
@@ -208,16 +203,15 @@ impl<C> SoftnetData<C> {
     /// Takes over what was scheduled, behind what is to be polled already.
     #[inline]
     pub(crate) fn take_arrivals(&mut self) {
-        while let Some(index) = self.arrivals.pop() {
-            self.list.push_back(index);
-        }
+        let arrived = self.arrivals.take();
+        self.list.append(arrived, &self.arrivals);
     }
 
     /// The next instance to poll, its poller taken out.
     #[inline]
     pub(crate) fn next_poll(&mut self) -> Option<Polled<C>> {
-        while let Some(index) = self.list.pop_front() {
-            if let Some(polled) = self.begin_poll(index) {
+        while let Some(entry) = self.list.pop_front(&self.arrivals) {
+            if let Some(polled) = self.begin_poll(entry) {
                 return Some(polled);
             }
         }
@@ -225,8 +219,8 @@ impl<C> SoftnetData<C> {
     }
 
     #[inline]
-    fn begin_poll(&mut self, index: u32) -> Option<Polled<C>> {
-        let slot = self.slots.get_mut(index as usize)?.as_mut()?;
+    fn begin_poll(&mut self, entry: Entry) -> Option<Polled<C>> {
+        let slot = self.slots.get_mut(entry.index())?.as_mut()?;
         if slot.poller.is_none() {
             // Somebody enabled a reserved instance: it waits for its poller.
             slot.handle.begin_disable();
@@ -235,7 +229,7 @@ impl<C> SoftnetData<C> {
             return None;
         }
         Some(Polled {
-            index,
+            entry,
             weight: slot.weight,
             poller: slot.poller.take()?,
         })
@@ -244,9 +238,9 @@ impl<C> SoftnetData<C> {
     /// Puts the poller back and decides how its instance goes on.
     #[inline]
     pub(crate) fn end_poll(&mut self, polled: Polled<C>, outcome: PollOutcome) {
-        let Polled { index, poller, .. } = polled;
+        let Polled { entry, poller, .. } = polled;
         self.counters.processed.add(outcome.packets() as u64);
-        let Some(Some(slot)) = self.slots.get_mut(index as usize) else {
+        let Some(Some(slot)) = self.slots.get_mut(entry.index()) else {
             return;
         };
         let repoll = match outcome {
@@ -262,7 +256,7 @@ impl<C> SoftnetData<C> {
         };
         slot.poller = Some(poller);
         if repoll {
-            self.repoll.push_back(index);
+            self.repoll.push_back(entry, &self.arrivals);
         }
     }
 
@@ -282,7 +276,8 @@ impl<C> SoftnetData<C> {
     /// Says whether there are any.
     pub(crate) fn requeue(&mut self) -> bool {
         self.take_arrivals();
-        self.list.append(&mut self.repoll);
+        let again = core::mem::take(&mut self.repoll);
+        self.list.append(again, &self.arrivals);
         !self.list.is_empty()
     }
 
@@ -293,7 +288,7 @@ impl<C> SoftnetData<C> {
     ) -> Result<NapiHandle, SoftnetFull> {
         let index = self.free_slot()?;
         let id = NapiId(index as u32);
-        let handle = NapiHandle::new(id, self.cpu.clone(), self.sender.clone());
+        let handle = NapiHandle::new(id, self.cpu.clone(), Arc::clone(&self.arrivals));
         self.slots[index] = Some(Slot {
             handle: handle.clone(),
             weight,
@@ -321,10 +316,9 @@ impl<C> SoftnetData<C> {
 
     /// Takes a disabled instance off the list and lets go of it.
     fn unlist(&mut self, handle: &NapiHandle) {
-        let index = handle.id().0;
+        let entry = handle.id().entry();
         for list in [&mut self.list, &mut self.repoll] {
-            if let Some(place) = list.iter().position(|listed| *listed == index) {
-                list.remove(place);
+            if list.remove(entry, &self.arrivals) {
                 handle.state().begin_poll();
             }
         }

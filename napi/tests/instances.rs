@@ -203,6 +203,7 @@ fn an_interrupt_while_disabled_is_polled_for_when_enabled() {
     napi.schedule();
     assert_eq!(bench.run(), []);
     napi.enable();
+    assert_eq!(napi.flags(), NapiFlags::LISTED | NapiFlags::SCHED);
     assert_eq!(bench.run(), [Event::Poll("a", 64), Event::Unmask("a")]);
     napi.disable(|| unreachable!("it is at rest"));
     napi.enable();
