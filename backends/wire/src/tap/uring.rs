@@ -4,8 +4,9 @@
 //! its completion has been reaped. Here both happen within one call: [`run`]
 //! does not return success before it has reaped as many completions as it has
 //! pushed requests, and the buffers belong to the same value as the ring, so
-//! nothing can move or free them in between. The device does not block, so the
-//! requests end while they are submitted. Should the kernel refuse to go on in
+//! nothing can move or free them in between. Every request carries RWF_NOWAIT, so
+//! that it ends while it is submitted: O_NONBLOCK would not do, since io_uring
+//! waits all the same for a file that knows RWF_NOWAIT. Should the kernel refuse to go on in
 //! the middle of a batch, the value is marked, is not used again, and leaks its
 //! buffers when dropped.
 //!
@@ -33,12 +34,27 @@ impl UringBatch {
     pub(super) fn new(device: &OwnedFd, max_frame: usize) -> io::Result<Self> {
         let ring = IoUring::new(BATCH as u32)?;
         ring.submitter().register_files(&[device.as_raw_fd()])?;
-        Ok(Self {
+        let mut batch = Self {
             ring,
             rx: Slots::new(max_frame),
             tx: Slots::new(max_frame),
             in_flight: 0,
-        })
+        };
+        batch.probe()?;
+        Ok(batch)
+    }
+
+    /// Asks whether the driver knows RWF_NOWAIT, by a read of no bytes, which
+    /// takes no frame out of the queue.
+    fn probe(&mut self) -> io::Result<()> {
+        let base: *mut u8 = self.rx.memory.as_mut_ptr();
+        let mut results = [0; BATCH];
+        self.run(1, |_| read_entry(base, 0), &mut results)?;
+        match results[0] {
+            0.. => Ok(()),
+            error if error == -libc::EAGAIN => Ok(()),
+            error => Err(io::Error::from_raw_os_error(-error)),
+        }
     }
 
     /// Writes what has been gathered, in order. An error tells how many frames
@@ -56,7 +72,9 @@ impl UringBatch {
         let stride = self.tx.stride;
         let entry = |slot: usize| {
             let len = lens[slot] as u32;
-            opcode::Write::new(DEVICE, base.wrapping_add(slot * stride), len).build()
+            opcode::Write::new(DEVICE, base.wrapping_add(slot * stride), len)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
         };
         self.run(count, entry, results)
             .map_err(|error| (count, error))?;
@@ -67,8 +85,7 @@ impl UringBatch {
     pub(super) fn read(&mut self, count: usize, completed: &mut Completed) -> io::Result<()> {
         let base: *mut u8 = self.rx.memory.as_mut_ptr();
         let (stride, room) = (self.rx.stride, self.rx.room as u32);
-        let entry =
-            |slot: usize| opcode::Read::new(DEVICE, base.wrapping_add(slot * stride), room).build();
+        let entry = |slot: usize| read_entry(base.wrapping_add(slot * stride), room);
         self.run(count, entry, &mut completed.results)?;
         completed.count = count;
         Ok(())
@@ -132,8 +149,17 @@ impl UringBatch {
     }
 }
 
+fn read_entry(buffer: *mut u8, len: u32) -> squeue::Entry {
+    opcode::Read::new(DEVICE, buffer, len)
+        .rw_flags(libc::RWF_NOWAIT)
+        .build()
+}
+
 impl Drop for UringBatch {
     fn drop(&mut self) {
+        // The kernel takes a closed ring apart some time later. Until then the
+        // registered file would keep the interface attached, and its name busy.
+        let _ = self.ring.submitter().unregister_files();
         if self.in_flight > 0 {
             core::mem::forget(core::mem::take(&mut self.rx.memory));
             core::mem::forget(core::mem::take(&mut self.tx.memory));

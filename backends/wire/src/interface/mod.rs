@@ -2,7 +2,10 @@
 //!
 //! The plain requests of netdevice(7) serve: each is one system call on one
 //! socket. A netlink library would bring an asynchronous runtime, or its own
-//! message builder, for the same six settings.
+//! message builder, for the same six settings. One of them is not allowed that
+//! way in a user namespace; see `rtnetlink`.
+
+mod rtnetlink;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use softnet_nic_hal::MacAddress;
@@ -137,8 +140,9 @@ impl Interface {
     /// # Errors
     /// CAP_NET_ADMIN is missing, or the interface is gone.
     pub fn set_tx_queue_len(&self, frames: u32) -> Result<(), InterfaceError> {
-        let request = self.request().with_u32(frames);
-        self.tell(libc::SIOCSIFTXQLEN, "setting txqueuelen", request)
+        let index = self.index()?;
+        rtnetlink::set_tx_queue_len(index, frames)
+            .map_err(|error| classify(&self.name, "setting txqueuelen", error))
     }
 
     /// The MAC address of the kernel's side.
@@ -406,5 +410,48 @@ fn classify(name: &str, action: &'static str, source: io::Error) -> InterfaceErr
             action,
             source,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       1    2    3    4     5          6         7      200      8    9   10   11    12      13         14
+  tap0: 1000 11 0 13 0 0 0 0 2000 19 0 21 0 0 0 0
+";
+
+    #[test]
+    fn the_counters_are_those_of_the_named_interface() {
+        let counters = parse_counters(TEXT, "tap0").unwrap();
+        let expected = KernelCounters {
+            rx_packets: 11,
+            rx_dropped: 13,
+            tx_packets: 19,
+            tx_dropped: 21,
+        };
+        assert_eq!(counters, expected);
+        assert_eq!(parse_counters(TEXT, "tap"), None);
+        assert_eq!(parse_counters("tap0: 1 2 3", "tap0"), None);
+    }
+
+    #[test]
+    fn a_name_has_at_most_15_bytes_and_no_separator() {
+        assert!(check_name("fifteen_bytes_x").is_ok());
+        for name in [
+            "",
+            "sixteen_bytes_xx",
+            "a/b",
+            "a b",
+            "a:1",
+            ".",
+            "..",
+            "a\0",
+        ] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
     }
 }
