@@ -12,8 +12,6 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// From this length on, summing in vectors beats summing in words.
 const VECTOR_MIN: usize = 256;
-/// The words of one step of the vector loop: four 16-byte vectors.
-const LANES: usize = 8;
 
 /// A partial sum: a number that is congruent, modulo 0xffff, to the sum of the
 /// 16-bit words seen so far.
@@ -28,8 +26,9 @@ impl Sum {
     pub const ZERO: Self = Self(0);
 
     /// The sum over `bytes`; an odd last byte counts as if a zero followed.
+    // A call that is worth it: its callers stay small enough to be inlined.
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn of(bytes: &[u8]) -> Self {
         if bytes.len() >= VECTOR_MIN {
             return of_long(bytes);
@@ -145,56 +144,75 @@ pub fn pseudo_header_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: IpProtocol, len:
         .combine(Sum::of_u16(u16::from(protocol.0)))
 }
 
-/// Word by word: an addition and an addition with carry for eight bytes.
+/// Word by word, with the carry of each addition going into the next one.
 #[inline]
 fn of_short(bytes: &[u8]) -> Sum {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let sum = words
-        .iter()
-        .map(|word| u128::from(u64::from_le_bytes(*word)))
-        .sum::<u128>();
-    let (low, high) = (sum as u64, (sum >> 64) as u64);
-    Sum(low).combine(Sum(high)).combine(Sum(tail(bytes, rest)))
+    let (mut sum, mut rest) = (0, bytes);
+    while let Some((block, after)) = rest.split_first_chunk::<32>() {
+        sum = add_words(sum, block);
+        rest = after;
+    }
+    if let Some((block, after)) = rest.split_first_chunk::<16>() {
+        sum = add_words(sum, block);
+        rest = after;
+    }
+    Sum(sum).combine(of_few(rest))
 }
 
-/// The last `rest` (at most 7) bytes of `bytes`, as one word.
+/// At most 15 bytes. Each part starts at an even offset, so that nothing has to
+/// be shifted into place.
 #[inline]
-fn tail(bytes: &[u8], rest: &[u8]) -> u64 {
+fn of_few(mut rest: &[u8]) -> Sum {
+    let mut sum = Sum::ZERO;
+    if let Some((word, after)) = rest.split_first_chunk::<8>() {
+        sum = Sum(u64::from_le_bytes(*word));
+        rest = after;
+    }
     if rest.is_empty() {
-        return 0;
+        return sum;
     }
-    if let Some(last) = bytes.last_chunk::<8>() {
-        // The bytes that are summed already are shifted out.
-        return u64::from_le_bytes(*last) >> (8 * (8 - rest.len()));
+    let mut few = 0;
+    if let Some((word, after)) = rest.split_first_chunk::<4>() {
+        few = u64::from(u32::from_le_bytes(*word));
+        rest = after;
     }
-    rest.iter()
-        .rev()
-        .fold(0, |word, &byte| word << 8 | u64::from(byte))
+    if let Some((word, after)) = rest.split_first_chunk::<2>() {
+        few += u64::from(u16::from_le_bytes(*word));
+        rest = after;
+    }
+    if let Some(&byte) = rest.first() {
+        few += u64::from(byte);
+    }
+    sum.combine(Sum(few))
 }
 
-/// In vectors. No lane can carry into its neighbour, so the carries of 64-bit
-/// lanes would be lost; instead each lane sums its words modulo 2^64, and their
-/// upper halves on their own, exactly. What the lower halves sum up to is the
-/// difference. It is below 2^64, and so exact too.
+/// Adds the words of a block to a sum.
+#[inline]
+fn add_words<const N: usize>(sum: u64, block: &[u8; N]) -> u64 {
+    let (words, _) = block.as_chunks::<8>();
+    let (sum, carry) = words.iter().fold((sum, false), |(sum, carry), word| {
+        let (sum, first) = sum.overflowing_add(u64::from_le_bytes(*word));
+        let (sum, second) = sum.overflowing_add(u64::from(carry));
+        (sum, first | second)
+    });
+    Sum(sum).combine(Sum(u64::from(carry))).0
+}
+
+/// In a loop that compiles to vectors. Their lanes have no carry; so the words
+/// are summed modulo 2^64, and their upper halves on their own, exactly. What
+/// the lower halves sum up to is the difference. It is below 2^64, and so exact
+/// too.
+#[inline(never)]
 fn of_long(bytes: &[u8]) -> Sum {
     let (words, rest) = bytes.as_chunks::<8>();
-    let (steps, words) = words.as_chunks::<LANES>();
-    let (mut whole, mut upper) = ([0u64; LANES], [0u64; LANES]);
-    for step in steps {
-        for lane in 0..LANES {
-            let word = u64::from_le_bytes(step[lane]);
-            whole[lane] = whole[lane].wrapping_add(word);
-            upper[lane] += word >> 32;
-        }
+    let (mut whole, mut upper) = (0u64, 0u64);
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        whole = whole.wrapping_add(word);
+        upper = upper.wrapping_add(word >> 32);
     }
-    let mut sum = Sum(tail(bytes, rest));
-    for (whole, upper) in whole.into_iter().zip(upper) {
-        let lower = whole.wrapping_sub(upper << 32);
-        sum = sum.combine(Sum(lower)).combine(Sum(upper));
-    }
-    words
-        .iter()
-        .fold(sum, |sum, word| sum.combine(Sum(u64::from_le_bytes(*word))))
+    let lower = whole.wrapping_sub(upper << 32);
+    Sum(lower).combine(Sum(upper)).combine(of_few(rest))
 }
 
 #[cfg(test)]
