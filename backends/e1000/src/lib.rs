@@ -1,14 +1,13 @@
-//! Driver for the Intel 8254x gigabit Ethernet controllers.
-//!
-//! It is written on [`PciDevice`](softnet_nic_hal::bus::PciDevice) alone, from
-//! Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software
-//! Developer's Manual*; section numbers in the code are of that manual.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
+
+// Section numbers in the code are of Intel's *PCI/PCI-X Family of Gigabit
+// Ethernet Controllers Software Developer's Manual* (8254x).
 
 mod chip;
 mod eeprom;

@@ -41,9 +41,12 @@ impl<M: CoherentMemory> Descriptors<M> {
         }
     }
 
-    #[inline]
-    pub(crate) fn buffer_word(&self, at: usize, value: u64) {
-        self.memory.write_u64(at * DESCRIPTOR, value);
+    /// Writes a descriptor: the buffer's address, and the word of length,
+    /// command and status.
+    #[inline(always)]
+    pub(crate) fn describe(&self, at: usize, address: u64, word: u64) {
+        self.memory.write_u64(at * DESCRIPTOR, address);
+        self.memory.write_u64(at * DESCRIPTOR + 8, word);
     }
 
     #[inline]
@@ -73,8 +76,7 @@ impl<M: CoherentMemory> Descriptors<M> {
     pub(crate) fn clear(&self, len: u16) {
         self.watch(None);
         for at in 0..usize::from(len) {
-            self.buffer_word(at, 0);
-            self.set_status_word(at, 0);
+            self.describe(at, 0, 0);
         }
     }
 }

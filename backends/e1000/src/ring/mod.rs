@@ -38,7 +38,7 @@ impl Slots {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&self, at: usize) -> usize {
         let next = at + 1;
         if next == self.frames.len() { 0 } else { next }
@@ -48,19 +48,26 @@ impl Slots {
         at.checked_sub(1).unwrap_or(self.frames.len() - 1)
     }
 
-    /// Puts a frame where the next post goes. The caller has seen that a slot
-    /// is free.
-    #[inline]
-    fn put(&mut self, frame: Frame) {
-        if let Some(slot) = self.frames.get_mut(self.post_at) {
-            *slot = Some(frame);
+    /// Keeps a frame at `at`, which is free. The caller then moves
+    /// [`post_at`](Self::post_at) on, once for a batch.
+    #[inline(always)]
+    fn keep(&mut self, at: usize, frame: Frame) {
+        if let Some(slot) = self.frames.get_mut(at) {
+            // There is nothing to drop; saying so spares the packet path the
+            // code that would.
+            core::mem::forget(slot.replace(frame));
         }
-        self.post_at = self.next(self.post_at);
-        self.free -= 1;
+    }
+
+    /// `count` frames were kept, and the next goes to `at`.
+    #[inline]
+    fn posted(&mut self, count: usize, at: usize) {
+        self.post_at = at;
+        self.free -= count;
     }
 
     /// Takes the oldest frame; `None` when nothing is posted.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self) -> Option<Frame> {
         let frame = self.frames.get_mut(self.reap_at)?.take()?;
         self.reap_at = self.next(self.reap_at);

@@ -54,19 +54,25 @@ impl<P: PciDevice> RxRing<P> {
         }
     }
 
-    /// Writes the descriptor of a frame and keeps the frame. A slot is free.
-    #[inline]
-    fn put(&mut self, frame: Frame) {
+    /// Writes the descriptors of frames that each have room, and keeps the
+    /// frames. There are slots for them.
+    #[inline(always)]
+    fn put(&mut self, frames: impl Iterator<Item = Frame>) {
         let shared = &*self.tie.shared;
-        let address = frame.dma_addr();
-        shared.chip.device.sync_for_device(address, BUFFER);
-        shared.rx.buffer_word(self.slots.post_at, address.0);
-        shared.rx.set_status_word(self.slots.post_at, 0);
-        self.slots.put(frame);
+        let (mut at, mut count) = (self.slots.post_at, 0);
+        for frame in frames {
+            let address = frame.dma_addr();
+            shared.chip.device.sync_for_device(address, BUFFER);
+            shared.rx.describe(at, address.0, 0);
+            self.slots.keep(at, frame);
+            at = self.slots.next(at);
+            count += 1;
+        }
+        self.slots.posted(count, at);
     }
 
     /// The oldest good packet, if one is there; bad ones go round again.
-    #[inline]
+    #[inline(always)]
     fn next_packet(&mut self) -> Option<Frame> {
         loop {
             let word = self.tie.shared.rx.status_word(self.slots.reap_at);
@@ -83,7 +89,7 @@ impl<P: PciDevice> RxRing<P> {
 
     /// Gives the frame what the descriptor says about it; false when that
     /// cannot be true.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, frame: &mut Frame, word: u64) -> bool {
         let len = (word & 0xffff) as usize;
         if len == 0 || len > BUFFER || !frame.set_len(len) {
@@ -110,7 +116,7 @@ impl<P: PciDevice> RxRing<P> {
             shared::count(&counters.rx_length_errors, 1);
         }
         self.discarding = word & EOP == 0;
-        self.put(frame);
+        self.put(core::iter::once(frame));
         // The stack may have nothing to post, and then would not kick.
         self.write_tail();
     }
@@ -159,7 +165,7 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
         if self.free_slots() == 0 || !make_room(&mut frame) {
             return Err(RingFull(frame));
         }
-        self.put(frame);
+        self.put(core::iter::once(frame));
         Ok(())
     }
 
@@ -189,9 +195,7 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
         let take = batch.len().min(self.free_slots());
         let fit = batch[..take].iter_mut().position(|frame| !make_room(frame));
         let take = fit.unwrap_or(take);
-        for frame in batch.drain(..take) {
-            self.put(frame);
-        }
+        self.put(batch.drain(..take));
         take
     }
 

@@ -1,7 +1,7 @@
 //! The transmit ring, with legacy descriptors (3.3.3).
 //!
 //! Write-back is asked for once for each group of packets: RS goes into the last
-//! descriptor before a kick, and into every 32nd. The device writes descriptors
+//! descriptor before a kick, and once 32 or more were posted. The device writes descriptors
 //! back in order, so DD in a group's last descriptor says that the whole group
 //! was sent, and the descriptors before it need not be read.
 
@@ -19,7 +19,7 @@ const EOP_IFCS: u64 = 0b11 << 24;
 /// Command: report status.
 const RS: u64 = 1 << 27;
 
-/// Longest group that one write-back stands for.
+/// A group of so many packets is ended without waiting for the kick.
 const GROUP: usize = 32;
 
 /// Shortest packet that is sent, without FCS. The chip's own padding is known to
@@ -65,42 +65,32 @@ impl<P: PciDevice> TxRing<P> {
         }
     }
 
-    /// Writes the descriptor of a packet and keeps the frame. A slot is free.
-    #[inline]
-    fn put(&mut self, mut frame: Frame) {
-        if !is_sendable(&frame) {
-            return self.refuse(frame);
-        }
-        if frame.len() < MIN_PACKET {
-            pad(&mut frame);
-        }
+    /// Writes the descriptors of packets and keeps the frames. There are slots
+    /// for them.
+    #[inline(always)]
+    fn put(&mut self, frames: impl Iterator<Item = Frame>) {
         let shared = &*self.tie.shared;
-        let (address, len) = (frame.dma_addr(), frame.len());
-        shared.chip.device.sync_for_device(address, len);
-        let at = self.slots.post_at;
-        shared.tx.buffer_word(at, address.0);
-        self.slots.put(frame);
-        self.group_len += 1;
-        let full = self.group_len == GROUP;
-        let command = if full { EOP_IFCS | RS } else { EOP_IFCS };
-        shared.tx.set_status_word(at, command | len as u64);
-        if full {
-            self.end_group(at);
+        let (mut at, mut count) = (self.slots.post_at, 0);
+        for mut frame in frames {
+            if !is_sendable(&frame) {
+                refuse(shared, frame);
+                continue;
+            }
+            if frame.len() < MIN_PACKET {
+                pad(&mut frame);
+            }
+            let (address, len) = (frame.dma_addr(), frame.len());
+            shared.chip.device.sync_for_device(address, len);
+            shared.tx.describe(at, address.0, EOP_IFCS | len as u64);
+            self.slots.keep(at, frame);
+            at = self.slots.next(at);
+            count += 1;
         }
-    }
-
-    #[cold]
-    fn refuse(&self, frame: Frame) {
-        shared::count(&self.tie.shared.counters.tx_dropped, 1);
-        drop(frame);
-    }
-
-    fn end_group(&mut self, last: usize) {
-        if let Some(end) = self.group_end.get_mut(self.group_start) {
-            *end = last as u16;
+        self.slots.posted(count, at);
+        self.group_len += count;
+        if self.group_len >= GROUP {
+            self.report();
         }
-        self.group_start = self.slots.post_at;
-        self.group_len = 0;
     }
 
     /// Ends the group that is open, with RS in the last descriptor: the device
@@ -109,7 +99,11 @@ impl<P: PciDevice> TxRing<P> {
         let last = self.slots.previous(self.slots.post_at);
         let descriptors = &self.tie.shared.tx;
         descriptors.set_status_word(last, descriptors.status_word(last) | RS);
-        self.end_group(last);
+        if let Some(end) = self.group_end.get_mut(self.group_start) {
+            *end = last as u16;
+        }
+        self.group_start = self.slots.post_at;
+        self.group_len = 0;
     }
 
     /// The oldest group's last descriptor, if a group was kicked.
@@ -124,7 +118,7 @@ impl<P: PciDevice> TxRing<P> {
     }
 
     /// The oldest packet that was sent.
-    #[inline]
+    #[inline(always)]
     fn next_sent(&mut self) -> Option<Frame> {
         if self.slots.reap_at == self.sent_until {
             let end = self.watched()?;
@@ -160,6 +154,12 @@ impl<P: PciDevice> TxRing<P> {
     }
 }
 
+#[cold]
+fn refuse<P: PciDevice>(shared: &Shared<P>, frame: Frame) {
+    shared::count(&shared.counters.tx_dropped, 1);
+    drop(frame);
+}
+
 #[inline]
 fn is_sendable(frame: &Frame) -> bool {
     (HEADER..=MAX_PACKET).contains(&frame.len())
@@ -182,7 +182,7 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
         if self.free_slots() == 0 {
             return Err(RingFull(frame));
         }
-        self.put(frame);
+        self.put(core::iter::once(frame));
         Ok(())
     }
 
@@ -215,9 +215,7 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
 
     fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
         let take = batch.len().min(self.free_slots());
-        for frame in batch.drain(..take) {
-            self.put(frame);
-        }
+        self.put(batch.drain(..take));
         take
     }
 
