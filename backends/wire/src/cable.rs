@@ -293,3 +293,150 @@ impl Drop for CableEnd {
         self.plug.set_carrier(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn small(frames: usize) -> (CableEnd, CableEnd) {
+        pair(&CableConfig {
+            frames,
+            max_frame: 100,
+        })
+    }
+
+    fn counter(end: &CableEnd, wanted: &str) -> u64 {
+        let mut found = None;
+        end.counters(&mut |name, value| {
+            if name == wanted {
+                found = Some(value);
+            }
+        });
+        found.unwrap()
+    }
+
+    #[test]
+    fn a_frame_that_finds_no_room_is_lost_and_counted_at_both_ends() {
+        let (mut left, mut right) = small(2);
+        assert_eq!(left.transmit(&[1], 0), Ok(()));
+        assert_eq!(left.transmit(&[2], 0), Ok(()));
+        assert_eq!(left.transmit(&[3], 0), Err(WireError::Congested));
+        let mut seen = Vec::new();
+        assert_eq!(right.receive(0, 9, &mut |frame| seen.push(frame[0])), 2);
+        assert_eq!(seen, [1, 2]);
+        assert_eq!(counter(&left, "cable_tx_overruns"), 1);
+        assert_eq!(counter(&right, "cable_rx_overruns"), 1);
+        assert_eq!(left.transmit(&[4], 0), Ok(()));
+    }
+
+    #[test]
+    fn a_frame_longer_than_the_cable_takes_is_refused() {
+        let (mut left, _right) = small(2);
+        let error = WireError::TooLong { len: 101, max: 100 };
+        assert_eq!(left.transmit(&[0; 101], 0), Err(error));
+        assert_eq!(left.transmit(&[0; 100], 0), Ok(()));
+    }
+
+    #[test]
+    fn either_end_takes_the_carrier_from_both() {
+        let (mut left, right) = small(2);
+        assert!(left.carrier() && right.carrier());
+        right.plug().set_carrier(false);
+        assert!(!left.carrier() && !right.carrier());
+        assert_eq!(left.transmit(&[0], 0), Err(WireError::NoCarrier));
+        right.set_carrier(true);
+        assert!(left.carrier());
+        drop(right);
+        assert!(!left.carrier());
+    }
+
+    // Each of the three waits has no limit: without its wake-up the test would
+    // never end.
+
+    #[test]
+    fn a_flushed_frame_ends_the_other_ends_wait() {
+        let (mut left, mut right) = small(2);
+        let thread = std::thread::spawn(move || {
+            while right.receive(0, 1, &mut |_| {}) == 0 {
+                right.wait(None);
+            }
+        });
+        left.transmit(&[0], 0).unwrap();
+        left.flush(0);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_change_of_carrier_ends_the_other_ends_wait() {
+        let (left, mut right) = small(2);
+        let thread = std::thread::spawn(move || {
+            while right.carrier() {
+                right.wait(None);
+            }
+        });
+        drop(left);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_waker_used_before_the_wait_ends_it() {
+        let (_left, mut right) = small(2);
+        right.waker().wake();
+        right.wait(None);
+    }
+
+    #[test]
+    fn frames_keep_their_order_between_threads() {
+        const FRAMES: u32 = 20_000;
+        let (mut left, mut right) = small(16);
+        let sender = std::thread::spawn(move || {
+            let mut next = 0_u32;
+            while next < FRAMES {
+                match left.transmit(&next.to_be_bytes(), 0) {
+                    Ok(()) => next += 1,
+                    Err(_) => std::thread::yield_now(),
+                }
+                left.flush(0);
+            }
+            left
+        });
+        let mut expected = 0_u32;
+        while expected < FRAMES {
+            right.wait(None);
+            right.receive(0, 64, &mut |frame| {
+                assert_eq!(frame, expected.to_be_bytes());
+                expected += 1;
+            });
+        }
+        sender.join().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn a_cable_is_a_bounded_queue(steps in proptest::collection::vec(0_u8..4, 0..300)) {
+            let (mut left, mut right) = small(8);
+            let mut model = VecDeque::new();
+            let mut next = 0_u32;
+            for step in steps {
+                if step > 0 {
+                    let sent = left.transmit(&next.to_be_bytes(), 0).is_ok();
+                    prop_assert_eq!(sent, model.len() < 8);
+                    if sent {
+                        model.push_back(next);
+                    }
+                    next += 1;
+                } else {
+                    let mut seen = Vec::new();
+                    right.receive(0, 3, &mut |frame| seen.push(frame.to_vec()));
+                    let expected: Vec<_> = model.drain(..model.len().min(3)).collect();
+                    prop_assert_eq!(seen.len(), expected.len());
+                    for (frame, number) in seen.iter().zip(expected) {
+                        prop_assert_eq!(&frame[..], &number.to_be_bytes()[..]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -164,3 +164,6 @@ impl<W: Wire> Wire for Fault<W> {
         self.wire.counters(visit);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,3 +49,6 @@ pub enum PcapError {
     )]
     LinkType(i32),
 }
+
+#[cfg(test)]
+mod tests;
