@@ -118,18 +118,20 @@ impl PollList {
     /// Turns the links around, which run from the last arrival to the first.
     #[inline]
     fn in_order(&self, last: Entry) -> Chain {
-        let (mut first, mut behind) = (last, None);
-        while let Some(before) = self.links.next(first) {
-            self.links.set(first, behind);
-            (first, behind) = (before, Some(first));
+        let mut first = last;
+        let mut before = self.links.next(last);
+        while let Some(entry) = before {
+            before = self.links.next(entry);
+            self.links.set(entry, Some(first));
+            first = entry;
         }
-        self.links.set(first, behind);
         Chain(Some((first, last)))
     }
 }
 
 /// A list of the CPU's own, first in, first out: its two ends. It is linked
-/// through the poll list that its entries came from.
+/// through the poll list that its entries came from; what the last one's link says
+/// means nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Chain(Option<(Entry, Entry)>);
 
@@ -141,7 +143,6 @@ impl Chain {
 
     #[inline]
     pub(crate) fn push_back(&mut self, entry: Entry, list: &PollList) {
-        list.links.set(entry, None);
         self.append(Self(Some((entry, entry))), list);
     }
 
@@ -159,7 +160,11 @@ impl Chain {
     #[inline]
     pub(crate) fn pop_front(&mut self, list: &PollList) -> Option<Entry> {
         let (first, last) = self.0?;
-        self.0 = list.links.next(first).map(|next| (next, last));
+        self.0 = if first == last {
+            None
+        } else {
+            list.links.next(first).map(|next| (next, last))
+        };
         Some(first)
     }
 

@@ -23,7 +23,10 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
     }
 
     fn run(&mut self, cpu: &mut Cpu, cx: &mut C) {
-        let mut limits = Limits::new(cx.softnet().config(), cpu);
+        // The time runs from the beginning of the softirq pass, when the clock
+        // was read.
+        let start_ns = cpu.now_ns();
+        let mut taken = 0;
         cx.softnet().take_arrivals();
         while let Some(mut polled) = cx.softnet().next_poll() {
             let outcome = polled.poller.poll(cx, cpu, polled.weight);
@@ -32,7 +35,8 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
             if softnet.is_drained() {
                 return;
             }
-            if limits.are_reached(outcome.packets(), cpu) {
+            taken += outcome.packets();
+            if is_squeezed(softnet.config(), taken, start_ns, cpu) {
                 softnet.counters().time_squeeze.add(1);
                 break;
             }
@@ -43,27 +47,9 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
     }
 }
 
-/// How long a run may go on.
-struct Limits {
-    /// Packets that it may still take.
-    budget: usize,
-    deadline_ns: u64,
-}
-
-impl Limits {
-    /// The time runs from the beginning of the softirq pass, when the clock was
-    /// read.
-    fn new(config: &NetRxConfig, cpu: &Cpu) -> Self {
-        Self {
-            budget: config.netdev_budget,
-            deadline_ns: cpu.now_ns().saturating_add(config.netdev_budget_ns),
-        }
-    }
-
-    /// Whether a poll that took `packets` was the run's last. It reads the clock,
-    /// so it is asked only when there is something left to poll.
-    fn are_reached(&mut self, packets: usize, cpu: &mut Cpu) -> bool {
-        self.budget = self.budget.saturating_sub(packets);
-        self.budget == 0 || cpu.refresh_now() >= self.deadline_ns
-    }
+/// Whether a run that began at `start_ns` and has taken so many packets is to
+/// end. It reads the clock, so it is asked only when something is left to poll.
+fn is_squeezed(config: &NetRxConfig, taken: usize, start_ns: u64, cpu: &mut Cpu) -> bool {
+    let deadline_ns = start_ns.saturating_add(config.netdev_budget_ns);
+    taken >= config.netdev_budget || cpu.refresh_now() >= deadline_ns
 }

@@ -204,7 +204,11 @@ impl<C> SoftnetData<C> {
     #[inline]
     pub(crate) fn take_arrivals(&mut self) {
         let arrived = self.arrivals.take();
-        self.list.append(arrived, &self.arrivals);
+        if self.list.is_empty() {
+            self.list = arrived;
+        } else {
+            self.list.append(arrived, &self.arrivals);
+        }
     }
 
     /// The next instance to poll, its poller taken out.

@@ -157,18 +157,27 @@ impl<C> Softirqs<C> {
         }
     }
 
+    #[inline]
     fn handle_softirqs(&mut self, cx: &mut C) -> Pass {
         self.cpu.tick();
         let pending = self.cpu.take_pending();
         if pending.is_empty() {
             return Pass::Idle;
         }
-        let deadline_ns = self.cpu.now_ns().saturating_add(MAX_SOFTIRQ_TIME_NS);
+        let start_ns = self.cpu.now_ns();
         self.run_vectors(pending, cx);
+        if !self.cpu.is_pending() {
+            return Pass::Drained;
+        }
+        self.restart(start_ns, cx)
+    }
+
+    /// Goes on with what was raised meanwhile, within the bounds. Kept out of the
+    /// way of passes that have nothing of the kind.
+    #[cold]
+    fn restart(&mut self, start_ns: u64, cx: &mut C) -> Pass {
+        let deadline_ns = start_ns.saturating_add(MAX_SOFTIRQ_TIME_NS);
         for _ in 1..MAX_SOFTIRQ_RESTART {
-            if !self.cpu.is_pending() {
-                return Pass::Drained;
-            }
             self.cpu.tick();
             if self.cpu.now_ns() >= deadline_ns {
                 break;
@@ -176,15 +185,15 @@ impl<C> Softirqs<C> {
             self.cpu.handle().counters().restarts.add(1);
             let pending = self.cpu.take_pending();
             self.run_vectors(pending, cx);
+            if !self.cpu.is_pending() {
+                return Pass::Drained;
+            }
         }
         self.hand_over()
     }
 
     /// The end of a pass that has reached its bounds.
     fn hand_over(&mut self) -> Pass {
-        if !self.cpu.is_pending() {
-            return Pass::Drained;
-        }
         self.handed_over = true;
         self.cpu.handle().counters().hand_overs.add(1);
         Pass::HandedOver
@@ -192,14 +201,16 @@ impl<C> Softirqs<C> {
 
     #[inline]
     fn run_vectors(&mut self, pending: VectorSet, cx: &mut C) {
-        for vector in pending {
+        let mut rest = pending;
+        while let Some(index) = rest.take_first() {
             let counters = self.cpu.handle().counters();
-            let Some(action) = &mut self.actions[vector.index()] else {
-                counters.not_open.add(1);
-                continue;
-            };
-            counters.vectors[vector.index()].add(1);
-            action.run(&mut self.cpu, cx);
+            match self.actions.get_mut(index) {
+                Some(Some(action)) => {
+                    counters.vectors[index].add(1);
+                    action.run(&mut self.cpu, cx);
+                }
+                _ => counters.not_open.add(1),
+            }
         }
     }
 }

@@ -89,6 +89,17 @@ impl VectorSet {
         Self(self.0 | bits)
     }
 
+    /// Takes out the index of the vector that runs first.
+    #[inline]
+    pub(crate) const fn take_first(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let first = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(first)
+    }
+
     /// Whether the set has no vector.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -106,9 +117,7 @@ impl Iterator for VectorSet {
     type Item = Vector;
 
     fn next(&mut self) -> Option<Vector> {
-        let vector = *Vector::ALL.get(self.0.trailing_zeros() as usize)?;
-        self.0 &= self.0 - 1;
-        Some(vector)
+        Vector::ALL.get(self.take_first()?).copied()
     }
 }
 
