@@ -100,24 +100,34 @@ impl PollList {
         }
     }
 
-    /// Takes all, in the order of their arrival. Only the CPU calls it.
+    /// Whether nothing has arrived, as far as is seen; see [`take`](Self::take).
     #[inline]
-    pub(crate) fn take(&self) -> Chain {
-        // The look without a lock prefix may be late; whoever pushes raises the
-        // CPU's vector afterwards, and the run that follows sees the push.
-        if self.head.load(Ordering::Relaxed) == 0 {
-            return Chain::default();
-        }
-        // Acquire: pairs with the Release of each push.
-        match Entry::from_raw(self.head.swap(0, Ordering::Acquire)) {
-            None => Chain::default(),
-            Some(last) => self.in_order(last),
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == 0
     }
 
-    /// Turns the links around, which run from the last arrival to the first.
+    /// Takes all: gives the last that came, linked to those before it. Only the
+    /// CPU calls it.
     #[inline]
-    fn in_order(&self, last: Entry) -> Chain {
+    pub(crate) fn take(&self) -> Option<Entry> {
+        // The look without a lock prefix may be late; whoever pushes raises the
+        // CPU's vector afterwards, and the run that follows sees the push.
+        if self.is_empty() {
+            return None;
+        }
+        // Acquire: pairs with the Release of each push.
+        Entry::from_raw(self.head.swap(0, Ordering::Acquire))
+    }
+
+    /// Whether an entry that was taken was the only one.
+    #[inline]
+    pub(crate) fn is_sole(&self, last: Entry) -> bool {
+        self.links.next(last).is_none()
+    }
+
+    /// All that was taken, in the order of arrival: turns the links around, which
+    /// run from the last to the first.
+    pub(crate) fn in_order(&self, last: Entry) -> Chain {
         let mut first = last;
         let mut before = self.links.next(last);
         while let Some(entry) = before {

@@ -27,8 +27,8 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
         // was read.
         let start_ns = cpu.now_ns();
         let mut taken = 0;
-        cx.softnet().take_arrivals();
-        while let Some(mut polled) = cx.softnet().next_poll() {
+        let mut next = cx.softnet().first_poll();
+        while let Some(mut polled) = next {
             let outcome = polled.poller.poll(cx, cpu, polled.weight);
             let softnet = cx.softnet();
             softnet.end_poll(polled, outcome);
@@ -40,6 +40,7 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
                 softnet.counters().time_squeeze.add(1);
                 break;
             }
+            next = softnet.next_poll();
         }
         if cx.softnet().requeue() {
             cpu.raise(Vector::NetRx);

@@ -201,18 +201,32 @@ impl<C> SoftnetData<C> {
     }
 
     /// Takes over what was scheduled, behind what is to be polled already.
-    #[inline]
-    pub(crate) fn take_arrivals(&mut self) {
-        let arrived = self.arrivals.take();
-        if self.list.is_empty() {
-            self.list = arrived;
-        } else {
-            self.list.append(arrived, &self.arrivals);
+    fn take_arrivals(&mut self) {
+        if let Some(last) = self.arrivals.take() {
+            self.append_arrivals(last);
         }
     }
 
-    /// The next instance to poll, its poller taken out.
+    fn append_arrivals(&mut self, last: Entry) {
+        let arrived = self.arrivals.in_order(last);
+        self.list.append(arrived, &self.arrivals);
+    }
+
+    /// Begins a run: the first instance to poll, its poller taken out.
     #[inline]
+    pub(crate) fn first_poll(&mut self) -> Option<Polled<C>> {
+        match self.arrivals.take() {
+            // One has come and none was left: it need not go over the list.
+            Some(last) if self.list.is_empty() && self.arrivals.is_sole(last) => {
+                return self.begin_poll(last);
+            }
+            Some(last) => self.append_arrivals(last),
+            None => {}
+        }
+        self.next_poll()
+    }
+
+    /// The next instance to poll, its poller taken out.
     pub(crate) fn next_poll(&mut self) -> Option<Polled<C>> {
         while let Some(entry) = self.list.pop_front(&self.arrivals) {
             if let Some(polled) = self.begin_poll(entry) {
@@ -268,11 +282,13 @@ impl<C> SoftnetData<C> {
     /// all but those that came meanwhile have, these are taken over.
     #[inline]
     pub(crate) fn is_drained(&mut self) -> bool {
-        if self.list.is_empty() && self.repoll.is_empty() {
-            self.take_arrivals();
-            return self.list.is_empty();
+        if !self.list.is_empty() || !self.repoll.is_empty() {
+            return false;
         }
-        false
+        if !self.arrivals.is_empty() {
+            self.take_arrivals();
+        }
+        self.list.is_empty()
     }
 
     /// Lines up what is left for the next run: those that had no turn, those that
