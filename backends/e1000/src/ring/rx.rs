@@ -11,6 +11,9 @@ use softnet_nic_hal::bus::PciDevice;
 /// Bytes that the device may write to one buffer (RCTL.BSIZE = 00).
 pub(crate) const BUFFER: usize = 2048;
 
+/// Bad descriptors that one reap passes over at most.
+const BAD_AT_ONCE: usize = 64;
+
 /// Status: the last descriptor of the packet.
 const EOP: u64 = 1 << 33;
 /// Status: what is said about checksums is to be ignored.
@@ -38,7 +41,6 @@ pub struct RxRing<P: PciDevice> {
 /// What a batch of reaping adds to the counters.
 #[derive(Debug, Default)]
 struct Tally {
-    packets: u64,
     bytes: u64,
     csum_good: u64,
 }
@@ -71,20 +73,24 @@ impl<P: PciDevice> RxRing<P> {
         self.slots.posted(count, at);
     }
 
-    /// The oldest good packet, if one is there; bad ones go round again.
+    /// The oldest good packet, if one is there; bad ones go round again. After
+    /// many bad ones it gives up for this time, so that a device that completes
+    /// garbage without end cannot hold the stack here.
     #[inline(always)]
     fn next_packet(&mut self) -> Option<Frame> {
-        loop {
+        for _ in 0..BAD_AT_ONCE {
             let word = self.tie.shared.rx.status_word(self.slots.reap_at);
             if word & DD == 0 || self.slots.reap_at == self.kicked_at {
                 return None;
             }
             let mut frame = self.slots.take()?;
-            if word & (EOP | BAD) == EOP && !self.discarding && self.fill(&mut frame, word) {
+            let good = word & (EOP | BAD) == EOP && !self.discarding;
+            if good && self.fill(&mut frame, word) {
                 return Some(frame);
             }
             self.reuse(frame, word);
         }
+        None
     }
 
     /// Gives the frame what the descriptor says about it; false when that
@@ -101,7 +107,6 @@ impl<P: PciDevice> RxRing<P> {
             frame.set_checksum(ChecksumStatus::Unnecessary);
             self.tally.csum_good += 1;
         }
-        self.tally.packets += 1;
         self.tally.bytes += len as u64;
         true
     }
@@ -129,17 +134,13 @@ impl<P: PciDevice> RxRing<P> {
 
     /// Publishes what an unmask looks at, and the counters.
     #[inline]
-    fn publish(&mut self) {
+    fn publish(&mut self, packets: usize) {
         let shared = &*self.tie.shared;
         let waiting = self.slots.reap_at != self.kicked_at;
         shared.rx.watch(waiting.then_some(self.slots.reap_at));
-        let Tally {
-            packets,
-            bytes,
-            csum_good,
-        } = core::mem::take(&mut self.tally);
         if packets != 0 {
-            shared::count(&shared.counters.rx_packets, packets);
+            let Tally { bytes, csum_good } = core::mem::take(&mut self.tally);
+            shared::count(&shared.counters.rx_packets, packets as u64);
             shared::count(&shared.counters.rx_bytes, bytes);
             shared::count(&shared.counters.rx_csum_good, csum_good);
         }
@@ -175,14 +176,14 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
             return None;
         }
         let frame = self.next_packet();
-        self.publish();
+        self.publish(usize::from(frame.is_some()));
         frame
     }
 
     fn kick(&mut self) {
         if self.tie.holds() && self.kicked_at != self.slots.post_at {
             self.write_tail();
-            self.publish();
+            self.publish(0);
         }
     }
 
@@ -206,8 +207,9 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
         let before = out.len();
         let want = max.min(out.remaining_capacity());
         out.extend(core::iter::from_fn(|| self.next_packet()).take(want));
-        self.publish();
-        out.len() - before
+        let packets = out.len() - before;
+        self.publish(packets);
+        packets
     }
 }
 

@@ -60,6 +60,7 @@ struct State {
     vectors: u16,
     bus_master: bool,
     delayed_us: u64,
+    garbage: bool,
 }
 
 /// The EEPROM's serial side: it shifts bits in at each rising clock.
@@ -192,6 +193,12 @@ impl Fake {
     pub(crate) fn deliver_spurious(&self) -> softnet_nic_hal::bus::IrqReturn {
         let handler = self.state().handler.clone().unwrap();
         handler.interrupt(0)
+    }
+
+    /// From now on each write of the receive tail completes the whole ring, with
+    /// nothing in it.
+    pub(crate) fn complete_every_receive_tail(&self) {
+        self.state().garbage = true;
     }
 
     fn ring_base(&self, base: u32) -> u64 {
@@ -368,6 +375,11 @@ impl PciDevice for Fake {
             state.log.push((offset, value));
             let eeprom = self.eeprom.lock().unwrap();
             state.write(offset, value, &eeprom);
+            let garbage = state.garbage && offset == RDT;
+            drop((eeprom, state));
+            if garbage {
+                (0..8).for_each(|at| self.write_back(RDBAL, at, DD | EOP));
+            }
         }
     }
 

@@ -268,3 +268,15 @@ fn rings_of_an_earlier_session_touch_nothing() {
     assert_eq!(open.fake.take_log(), []);
     assert_eq!(open.pool.count_free(), FRAMES);
 }
+
+#[test]
+fn a_device_that_completes_garbage_without_end_does_not_hold_the_stack() {
+    let mut open = open();
+    post_rx(&mut open, 7);
+    // Every descriptor that is given back comes back empty at once.
+    open.fake.complete_every_receive_tail();
+    open.fake.write_back(RDBAL, 0, DD | EOP);
+    assert!(open.pair.rx.reap().is_none());
+    let counted = stats(&open).rx_length_errors;
+    assert!((1..=64).contains(&counted), "{counted} descriptors at once");
+}
