@@ -11,6 +11,9 @@ use std::io::{self, Read};
 /// for corruption; the longest frame that any capture tool writes is 256 KiB.
 const LONGEST_BLOCK: usize = 1 << 20;
 
+/// What the buffer starts with. It grows for a longer block.
+const FIRST_BUFFER: usize = 1 << 16;
+
 /// Interfaces of one pcapng section that are remembered. A file that describes
 /// more is taken for corruption.
 const MOST_INTERFACES: usize = 4096;
@@ -43,15 +46,17 @@ struct Interface {
 
 pub(super) struct PacketReader {
     blocks: Box<dyn PcapReaderIterator + Send>,
+    buffer: usize,
     section: Section,
 }
 
 impl PacketReader {
     pub(super) fn new(source: impl Read + Send + 'static) -> Result<Self, PcapError> {
-        let blocks = create_reader(LONGEST_BLOCK, WholeReads(source))
+        let blocks = create_reader(FIRST_BUFFER, WholeReads(source))
             .map_err(|error| classify_start(&error))?;
         Ok(Self {
             blocks,
+            buffer: FIRST_BUFFER,
             section: Section::default(),
         })
     }
@@ -78,9 +83,18 @@ impl PacketReader {
                 Err(pcap_parser::PcapError::Incomplete(_)) => {
                     self.blocks.refill().map_err(|_| PcapError::Read)?;
                 }
+                Err(pcap_parser::PcapError::BufferTooSmall) if self.buffer < LONGEST_BLOCK => {
+                    self.grow()?;
+                }
                 Err(error) => return Err(classify(&error, offset)),
             }
         }
+    }
+
+    fn grow(&mut self) -> Result<(), PcapError> {
+        self.buffer *= 2;
+        self.blocks.grow(self.buffer);
+        self.blocks.refill().map_err(|_| PcapError::Read)
     }
 }
 

@@ -171,6 +171,22 @@ fn what_is_no_capture_is_refused() {
 }
 
 #[test]
+fn a_packet_longer_than_the_first_buffer_is_read_whole() {
+    let long = vec![7; 200_000];
+    let file = legacy(
+        1,
+        &[(0, 0, 1, &[1]), (0, 0, 200_000, &long), (0, 0, 1, &[2])],
+    );
+    let config = ReplayConfig {
+        max_frame: 200_000,
+        ..ReplayConfig::default()
+    };
+    let mut wire = replay(&file, config).unwrap();
+    assert_eq!(frames(&mut wire, 0), [vec![1], long, vec![2]]);
+    assert!(wire.failure().is_none());
+}
+
+#[test]
 fn a_length_of_4_gib_is_an_error_and_no_allocation() {
     let mut file = legacy(1, &[(0, 0, 3, &[1, 2, 3]), (0, 0, 3, &[4, 5, 6])]);
     let second = file.len() - 3 - 8;
