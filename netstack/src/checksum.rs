@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn a_carry_that_carries_again_survives() {
+        // The first two words leave 0 and a carry, which the third hands on.
+        let words = [u64::MAX, 1, u64::MAX, 5].map(u64::to_le_bytes);
+        let bytes = words.as_flattened();
+        assert_eq!(checksum(bytes), naive(bytes));
+    }
+
+    #[test]
     fn the_update_of_rfc_1624_section_4_gives_0000() {
         // Its own example: HC = 0xdd2f, m = 0x5555, m' = 0x3285.
         assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);

@@ -222,6 +222,16 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_do_not_suit_are_not_tried_again_at_once() {
+        let mut ports = EphemeralPorts::new(100..=163, [1, 2]);
+        let even = |port: u16| port.is_multiple_of(2);
+        let picks = |_| ports.pick_for_peer(LOCAL, remote(1), even).unwrap();
+        let mut seen: Vec<u16> = (0..32).map(picks).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (100..=163).step_by(2).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn peers_see_sequences_of_their_own() {
         let mut ports = ports(1);
         let mut first = |host| ports.pick_for_peer(LOCAL, remote(host), |_| true).unwrap();

@@ -190,6 +190,9 @@ mod tests {
         assert_eq!(allowed(&mut limit, host(1), 1000, 0), 6);
         let others = (2..400).filter(|&n| limit.allow(PORT, host(n), 0)).count();
         assert_eq!(others, 44);
+        // Nothing is left for all together; a new host loses nothing by asking.
+        assert_eq!(allowed(&mut limit, host(5000), 100, 0), 0);
+        assert_eq!(allowed(&mut limit, host(5000), 100, SECOND / 50), 6);
     }
 
     #[test]

@@ -631,6 +631,9 @@ mod tests {
         assert!(cached.fresh(&table).is_some(), "nothing was removed");
         table.add(Route::on_link(net("8.0.0.0/8"), ETH1)).unwrap();
         assert!(cached.fresh(&table).is_none());
+        let cached = CachedRoute::lookup(&table, ip("8.8.8.8")).unwrap();
+        table.remove(net("8.0.0.0/8"), 0).unwrap();
+        assert!(cached.fresh(&table).is_none());
     }
 
     #[test]

@@ -202,7 +202,6 @@ impl<T> NeighTable<T> {
         if entry.mac != mac {
             entry.mac = mac;
             entry.updated = now;
-            entry.confirmed = 0;
         }
     }
 

@@ -421,6 +421,23 @@ fn one_seed_gives_one_history() {
     assert_ne!(history(5), history(6));
 }
 
+#[test]
+fn the_heap_stays_small_however_often_a_timer_is_set_anew() {
+    let (mut table, handle) = reachable();
+    let mut now = 0;
+    for _ in 0..500 {
+        now += 50 * SECOND;
+        table.poll(now);
+        assert_eq!(table.cached(handle, now), Some(mac(1)));
+        now += 6 * SECOND;
+        table.poll(now);
+        assert_eq!(state(&table, 1), NudState::Probe);
+        assert!(table.learn(key(1), mac(1), Evidence::Answered, now));
+        events(&mut table);
+        assert!(table.timers.len() <= 4);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Output(u32),
@@ -504,6 +521,7 @@ proptest! {
             }
             let waiting: usize = table.iter().map(|line| line.waiting).sum();
             prop_assert_eq!(waiting, fate.values().filter(|&&times| times == 0).count());
+            prop_assert_eq!(waiting, table.waiting);
             prop_assert!(waiting <= 8 && fate.values().all(|&times| times <= 1));
         }
     }

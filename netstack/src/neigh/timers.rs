@@ -23,6 +23,12 @@ impl Timers {
         }
     }
 
+    /// How many times the heap holds.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// When the first timer goes off, or earlier.
     #[inline]
     pub(super) fn next(&self) -> Option<u64> {
