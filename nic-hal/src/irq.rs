@@ -393,3 +393,145 @@ impl fmt::Display for IrqSnapshot {
         writeln!(f, "  Spurious interrupts")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicBool;
+
+    struct Fixed(IrqReturn);
+
+    impl VectorHandler for Fixed {
+        fn interrupt(&self, _: u16) -> IrqReturn {
+            self.0
+        }
+    }
+
+    fn handled() -> Arc<dyn VectorHandler> {
+        Arc::new(Fixed(IrqReturn::Handled))
+    }
+
+    #[test]
+    fn a_line_counts_on_the_cpu_that_it_interrupts() {
+        let table = IrqTable::new(2);
+        let irq = table.allocate("PCI-INTx 0000:00:03.0").unwrap();
+        table.request(irq, 0, "eth0", 1, handled()).unwrap();
+        assert_eq!(table.deliver(irq), Delivery::Handled);
+        assert_eq!(table.deliver(irq), Delivery::Handled);
+        table.set_affinity(irq, 0).unwrap();
+        table.deliver(irq);
+        assert_eq!(table.snapshot().lines[0].delivered, [1, 2]);
+        table.set_affinity(irq, 7).unwrap();
+        assert_eq!(table.affinity(irq), Some(0), "there is no CPU 7");
+    }
+
+    #[test]
+    fn a_line_without_a_handler_is_masked_and_counts_nothing() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        assert_eq!(table.deliver(irq), Delivery::Masked);
+        assert_eq!(table.deliver(Irq(9999)), Delivery::Masked);
+        assert_eq!(table.snapshot().total(), 0);
+    }
+
+    #[test]
+    fn a_line_has_one_handler_and_can_be_requested_again_after_free() {
+        let table = IrqTable::with_lines(1, 1);
+        let irq = table.allocate("x").unwrap();
+        assert_eq!(table.allocate("y"), Err(IrqError::NoFreeLine(1)));
+        assert!(!table.is_requested(irq));
+        table.request(irq, 0, "a", 0, handled()).unwrap();
+        let again = table.request(irq, 0, "b", 0, handled());
+        assert_eq!(again, Err(IrqError::Busy(irq)));
+        table.free(irq);
+        table.request(irq, 0, "b", 0, handled()).unwrap();
+        table.release(irq);
+        let gone = table.request(irq, 0, "c", 0, handled());
+        assert_eq!(gone, Err(IrqError::NoSuchLine(irq)));
+        assert_eq!(table.allocate("z"), Ok(irq));
+        assert_eq!(table.snapshot().total(), 0, "a new line counts from 0");
+    }
+
+    #[test]
+    fn free_drops_the_handler() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        let handler = handled();
+        table.request(irq, 0, "a", 0, Arc::clone(&handler)).unwrap();
+        table.deliver(irq);
+        table.free(irq);
+        assert_eq!(Arc::strong_count(&handler), 1);
+    }
+
+    #[test]
+    fn the_snapshot_prints_like_proc_interrupts() {
+        let table = IrqTable::new(2);
+        let first = table.allocate("PCI-INTx 0000:00:03.0").unwrap();
+        table.allocate("PCI-INTx 0000:00:04.0").unwrap();
+        let deaf = Arc::new(Fixed(IrqReturn::None));
+        table.request(first, 0, "eth0", 1, deaf).unwrap();
+        assert_eq!(table.deliver(first), Delivery::Unhandled);
+        let lines: Vec<String> = alloc::format!("{}", table.snapshot())
+            .lines()
+            .map(String::from)
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "           CPU0       CPU1 ",
+                "  0:          0          1   PCI-INTx 0000:00:03.0   eth0",
+                "  1:          0          0   PCI-INTx 0000:00:04.0",
+                "SPU:          0          1   Spurious interrupts",
+            ]
+        );
+    }
+
+    /// A handler that stays inside until it is let out.
+    #[derive(Default)]
+    struct Gate {
+        inside: AtomicBool,
+        open: AtomicBool,
+        left: AtomicBool,
+    }
+
+    impl VectorHandler for Gate {
+        fn interrupt(&self, _: u16) -> IrqReturn {
+            self.inside.store(true, Ordering::SeqCst);
+            while !self.open.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            self.left.store(true, Ordering::SeqCst);
+            IrqReturn::Handled
+        }
+    }
+
+    #[test]
+    fn free_waits_for_a_running_handler_and_none_runs_after() {
+        for _ in 0..200 {
+            let table = IrqTable::new(1);
+            let irq = table.allocate("x").unwrap();
+            let gate = Arc::new(Gate::default());
+            table
+                .request(irq, 0, "gate", 0, Arc::clone(&gate) as _)
+                .unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| table.deliver(irq));
+                while !gate.inside.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                let freed = scope.spawn(|| {
+                    table.free(irq);
+                    gate.left.load(Ordering::SeqCst)
+                });
+                // The free has begun when the line takes no further calls.
+                while table.is_requested(irq) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(table.deliver(irq), Delivery::Masked);
+                assert!(!freed.is_finished(), "the handler is still inside");
+                gate.open.store(true, Ordering::SeqCst);
+                assert!(freed.join().unwrap(), "the handler had left");
+            });
+        }
+    }
+}

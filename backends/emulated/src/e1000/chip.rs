@@ -209,7 +209,7 @@ impl Chip {
         self.receive(now_ns, wire, &mut step);
         self.transmit(now_ns, wire, &mut step);
         self.expire_delays(now_ns);
-        let called = self.check_interrupt();
+        let called = self.interrupt();
         // A handler that leaves the pin asserted is called again.
         step.again |= called && self.interrupts.pending() && self.throttle_end(now_ns).is_none();
         step.again |= self.doorbell.is_rung();
@@ -231,7 +231,8 @@ impl Chip {
         drop(core);
         step.received = came;
         step.again |= came >= RX_BUDGET;
-        self.raise(causes);
+        self.interrupts.set(causes);
+        self.interrupt();
     }
 
     fn transmit(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
@@ -243,7 +244,7 @@ impl Chip {
         drop(core);
         step.sent = sent as usize;
         step.again |= more;
-        self.raise(causes);
+        self.interrupts.set(causes);
     }
 
     fn expire_delays(&self, now_ns: u64) {
@@ -274,33 +275,34 @@ impl Chip {
         self.interrupts.pending().then_some(end)
     }
 
-    /// Sets causes and interrupts, if they are not masked. No lock is held.
-    pub(super) fn raise(&self, causes: Cause) {
-        if !causes.is_empty() {
-            self.interrupts.set(causes);
-            self.check_interrupt();
+    /// After a register write: interrupts if there is something to interrupt for.
+    /// What the throttle holds back is left to the device's thread, which has to
+    /// wait for its end, by a clock that may have moved on since the last step.
+    /// No lock is held.
+    pub(super) fn check_interrupt(&self) {
+        self.interrupt();
+        if self
+            .throttle_end(self.now_ns.load(Ordering::SeqCst))
+            .is_some()
+        {
+            self.doorbell.ring();
         }
     }
 
     /// Interrupts if the pin is asserted and the throttle is open. No lock is
     /// held. Returns whether this thread called the handler.
-    pub(super) fn check_interrupt(&self) -> bool {
+    fn interrupt(&self) -> bool {
         self.interrupts.pending() && self.port.raise_intx(&|| self.let_through())
     }
 
     fn let_through(&self) -> bool {
-        if !self.interrupts.pending() {
-            return false;
-        }
         let now_ns = self.now_ns.load(Ordering::SeqCst);
-        if self.interrupts.throttled_until(now_ns).is_some() {
-            // The device's thread has to wait for the throttle's end, by a clock
-            // that may have moved on since its last step.
-            self.doorbell.ring();
-            return false;
+        let through =
+            self.interrupts.pending() && self.interrupts.throttled_until(now_ns).is_none();
+        if through {
+            self.interrupts.throttle(now_ns);
         }
-        self.interrupts.throttle(now_ns);
-        true
+        through
     }
 
     pub(super) fn delay(&self, us: u32) {

@@ -85,7 +85,10 @@ impl Chip {
             }
             offset::RDT => self.write_rdt(value),
             offset::ICR => self.interrupts.clear(value),
-            offset::ICS => self.raise(Cause::from_bits_truncate(value)),
+            offset::ICS => {
+                self.interrupts.set(Cause::from_bits_truncate(value));
+                self.check_interrupt();
+            }
             offset::IMS => {
                 self.interrupts.unmask(Cause::from_bits_truncate(value));
                 self.check_interrupt();
