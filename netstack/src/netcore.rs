@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use softnet_dma_ring::FrameCache;
+use softnet_softirq::Counter;
 
 /// What one CPU's protocol handlers stand on.
 pub struct NetCore {
@@ -42,8 +43,14 @@ pub struct NetCore {
 /// The counters of one CPU, which any thread may read.
 #[derive(Debug, Default)]
 pub struct CpuCounters {
-    /// Drops by reason.
+    /// Drops by reason, of received packets and of packets to be sent.
     pub drops: DropCounters,
+    /// Received packets that reached somebody.
+    pub delivered: Counter,
+    /// Received packets that were dropped: with [`delivered`](Self::delivered),
+    /// these are all that the CPU took from its rings and its backlog, and those
+    /// that it could not hand to another CPU.
+    pub rx_drops: DropCounters,
     /// The counters of `/proc/net/snmp`.
     pub snmp: Mib,
 }
@@ -98,6 +105,15 @@ impl NetCore {
     #[inline]
     pub(crate) fn set_now(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+    }
+
+    /// Counts what became of a received packet.
+    #[inline]
+    pub(crate) fn count_received(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Delivered => self.counters.delivered.add(1),
+            Verdict::Dropped(dropped) => self.counters.rx_drops.count(dropped.reason()),
+        }
     }
 
     /// This CPU's counters of `/proc/net/snmp`.

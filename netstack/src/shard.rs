@@ -118,7 +118,11 @@ impl Shard {
     #[inline]
     pub(crate) fn receive(&mut self, mut skb: SkBuff) {
         if let Some(cpu) = self.steer(&mut skb) {
-            let _ = self.core.steer(cpu, skb);
+            // What was handed over is counted where it arrives.
+            let refused = self.core.steer(cpu, skb);
+            if refused != Verdict::Delivered {
+                self.core.count_received(&refused);
+            }
             return;
         }
         self.receive_here(skb);
@@ -126,7 +130,8 @@ impl Shard {
 
     #[inline]
     pub(crate) fn receive_here(&mut self, skb: SkBuff) {
-        let _: Verdict = self.link.receive(&mut self.core, &mut self.transports, skb);
+        let verdict = self.link.receive(&mut self.core, &mut self.transports, skb);
+        self.core.count_received(&verdict);
     }
 
     /// The other CPU that a packet belongs to, if it is not this one.

@@ -5,6 +5,6 @@ pub mod e1000;
 pub mod pci;
 mod thread;
 
-pub use e1000::{E1000, E1000Config, ModelCounters, Step};
+pub use e1000::{E1000, E1000Config, ModelCounters, Monitor, Step};
 pub use pci::{PciBus, PciFunction};
 pub use thread::{DeviceThread, NowNs};

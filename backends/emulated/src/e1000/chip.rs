@@ -66,6 +66,8 @@ pub(super) struct Slow {
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) wire_rx: Counter,
+    pub(super) rx_unheard: Counter,
+    pub(super) rx_filtered: Counter,
     pub(super) wire_tx: Counter,
     pub(super) wire_tx_lost: Counter,
     pub(super) tx_unsupported: Counter,
@@ -331,6 +333,8 @@ impl Chip {
     pub(super) fn counters(&self) -> ModelCounters {
         ModelCounters {
             wire_rx: self.counters.wire_rx.value(),
+            rx_unheard: self.counters.rx_unheard.value(),
+            rx_filtered: self.counters.rx_filtered.value(),
             wire_tx: self.counters.wire_tx.value(),
             wire_tx_lost: self.counters.wire_tx_lost.value(),
             tx_unsupported: self.counters.tx_unsupported.value(),

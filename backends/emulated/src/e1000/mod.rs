@@ -79,6 +79,10 @@ impl Step {
 pub struct ModelCounters {
     /// Frames taken from the wire.
     pub wire_rx: u64,
+    /// Of those, frames that came while the receiver was off or the link down.
+    pub rx_unheard: u64,
+    /// Of those, frames that the address filters did not let through.
+    pub rx_filtered: u64,
     /// Frames given to the wire.
     pub wire_tx: u64,
     /// Frames that the wire refused.
@@ -88,6 +92,20 @@ pub struct ModelCounters {
     /// Packets to transmit that were given up: too long, with a wrong FCS of the
     /// driver's own, or with a buffer that is not mapped.
     pub tx_discarded: u64,
+}
+
+/// Reads what an [`E1000`] counts, from any thread.
+#[derive(Clone)]
+pub struct Monitor {
+    chip: Arc<Chip>,
+}
+
+impl Monitor {
+    /// What the model counted.
+    #[must_use]
+    pub fn counters(&self) -> ModelCounters {
+        self.chip.counters()
+    }
 }
 
 /// The moving half of an 82540EM: the one that does DMA and talks to a wire.
@@ -158,6 +176,14 @@ impl E1000 {
     #[must_use]
     pub fn counters(&self) -> ModelCounters {
         self.chip.counters()
+    }
+
+    /// Reads the model's counters from elsewhere, while a thread drives it.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor {
+            chip: Arc::clone(&self.chip),
+        }
     }
 
     pub(crate) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {

@@ -48,8 +48,10 @@ pub(super) fn receive(
 ) -> (usize, Cause) {
     let rctl = chip.registers.rctl();
     if !rctl.contains(Rctl::EN) || !chip.link_up() {
-        // What nobody listens to is lost, and not counted either.
-        return (wire.receive(now_ns, budget, &mut |_| {}), Cause::empty());
+        // What nobody listens to is lost; the chip does not count it either.
+        let came = wire.receive(now_ns, budget, &mut |_| {});
+        chip.counters.rx_unheard.add(came as u64);
+        return (came, Cause::empty());
     }
     let mut burst = Burst::begin(chip, core, rctl);
     burst.drain_fifo();
@@ -99,6 +101,7 @@ impl<'a> Burst<'a> {
         self.core.delta.octets(Octets::TOR, len);
         let registers = &self.chip.registers;
         let Some(how) = accept(frame, self.rctl, &self.core.exact, registers) else {
+            self.chip.counters.rx_filtered.add(1);
             return;
         };
         let longest = if self.rctl.contains(Rctl::LPE) {
