@@ -1,0 +1,2 @@
+//! The `softnet` command.
+fn main() {}
