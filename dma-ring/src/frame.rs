@@ -234,10 +234,7 @@ impl Frame {
         let meta = self.meta();
         // SAFETY: a frame that exists keeps its pool's memory alive.
         let pool = unsafe { meta.pool.as_ref() };
-        let at = meta.buffer.as_ptr() as usize - pool.region().base().as_ptr() as usize;
-        pool.region()
-            .dma_addr()
-            .offset(at as u64 + u64::from(meta.offset))
+        pool.dma_addr_of(meta.buffer, meta.offset)
     }
 
     /// A number that no other frame of the same pool has, below the pool's
@@ -302,6 +299,20 @@ impl Frame {
         meta.offset += bytes as u32;
         meta.len -= bytes as u32;
         true
+    }
+
+    /// Narrows the data to `len` bytes from `front` bytes behind its start;
+    /// `false`, and nothing changed, when there are fewer.
+    #[must_use]
+    #[inline]
+    pub fn narrow(&mut self, front: usize, len: usize) -> bool {
+        let fits = front.checked_add(len).is_some_and(|end| end <= self.len());
+        if fits {
+            let meta = self.meta_mut();
+            meta.offset += front as u32;
+            meta.len = len as u32;
+        }
+        fits
     }
 
     /// Extends the data by `bytes` at the end, into the tailroom, and returns

@@ -24,7 +24,7 @@
 //! ever: forgetting leaks, and never dangles.
 
 use crate::frame::{ChecksumStatus, Frame, HashKind, Meta};
-use crate::region::{DmaRegion, RegionError};
+use crate::region::{DmaAddr, DmaRegion, RegionError};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Line, Ordering, Track};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -109,6 +109,9 @@ fn popped(head: u64, index: u32) -> u64 {
 /// What a pool's handles and frames share.
 pub(crate) struct Shared {
     region: DmaRegion,
+    /// What has to be added to an address in this process for the address as
+    /// devices see it, modulo 2^64.
+    dma_delta: u64,
     metas: NonNull<[Meta]>,
     links: Box<[AtomicU32]>,
     headroom: u32,
@@ -130,6 +133,14 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
+    /// The address, as devices see it, of the byte `offset` behind the start of
+    /// a buffer of this pool.
+    #[inline]
+    pub(crate) fn dma_addr_of(&self, buffer: NonNull<u8>, offset: u32) -> DmaAddr {
+        let buffer = buffer.as_ptr().addr() as u64;
+        DmaAddr(buffer.wrapping_add(self.dma_delta) + u64::from(offset))
+    }
+
     #[inline]
     pub(crate) fn region(&self) -> &DmaRegion {
         &self.region
@@ -329,6 +340,10 @@ impl FramePool {
             .collect();
         let base = region.base();
         let shared = NonNull::from(Box::leak(Box::new(Shared {
+            dma_delta: region
+                .dma_addr()
+                .0
+                .wrapping_sub(base.as_ptr().addr() as u64),
             region,
             metas: NonNull::from(&mut [] as &mut [Meta]),
             links,

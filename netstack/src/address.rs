@@ -81,6 +81,19 @@ impl AddressTable {
         self.entries.iter().any(|entry| entry.address == address)
     }
 
+    /// Whether `destination` is an address of this host, and `source` is none.
+    #[inline]
+    pub(crate) fn is_delivery(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+        let mut local = false;
+        for entry in &self.entries {
+            local |= entry.address == destination;
+            if entry.address == source {
+                return false;
+            }
+        }
+        local
+    }
+
     /// Whether it is an address of this device.
     pub(crate) fn is_on(&self, dev: IfIndex, address: Ipv4Addr) -> bool {
         self.entries

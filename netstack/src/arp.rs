@@ -105,6 +105,8 @@ impl NetCore {
     pub(crate) fn neigh_output(&mut self, skb: SkBuff, next_hop: Ipv4Addr) -> Verdict {
         let key = NeighKey::new(skb.dev(), IpAddr::V4(next_hop));
         let now_ns = self.now_ns();
+        // Even a known neighbour may start a timer, when it is stale.
+        self.neigh_used = true;
         match self.neighbours.output(key, skb, now_ns) {
             Output::Send { packet, mac, .. } => self.hard_header(packet, mac),
             Output::Waiting => {
@@ -118,8 +120,19 @@ impl NetCore {
         }
     }
 
+    /// When the neighbour table's timers are to run next; `None` when nothing
+    /// has changed that.
+    #[inline]
+    pub(crate) fn take_neigh_deadline(&mut self) -> Option<u64> {
+        if !core::mem::take(&mut self.neigh_used) {
+            return None;
+        }
+        self.neighbours.next_deadline()
+    }
+
     /// Does what the neighbour table asks for.
     pub(crate) fn neigh_events(&mut self) {
+        self.neigh_used = true;
         while let Some(event) = self.neighbours.next_event() {
             match event {
                 Event::Probe { key, to } => self.arp_solicit(key, to),

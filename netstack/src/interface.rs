@@ -24,8 +24,7 @@ pub(crate) trait Queue: NapiPoll<Shard> {
 
 impl<N: NicHal + 'static> Queue for QueueVector<N> {
     fn fill(&mut self, shard: &mut Shard) {
-        // A short ring is refilled by the first poll.
-        let _ = self.refill(shard);
+        QueueVector::fill(self, shard);
     }
 }
 

@@ -12,6 +12,7 @@ mod arp;
 pub mod checksum;
 mod device;
 pub mod drop;
+mod early;
 mod icmp;
 mod interface;
 mod ip;

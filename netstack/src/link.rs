@@ -61,6 +61,12 @@ impl Taps {
         self.0.push(tap);
     }
 
+    /// Whether nobody looks.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     #[inline]
     pub(crate) fn packet(&mut self, skb: &SkBuff, direction: Direction, now_ns: u64) {
         for tap in &mut self.0 {

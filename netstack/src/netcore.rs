@@ -29,6 +29,8 @@ pub struct NetCore {
     pub(crate) addresses: AddressTable,
     pub(crate) routes: RouteTable,
     pub(crate) neighbours: NeighTable<SkBuff>,
+    /// Whether the neighbour table was used since its deadline was looked up.
+    pub(crate) neigh_used: bool,
     pub(crate) taps: Taps,
     pub(crate) icmp_limit: IcmpRateLimit,
     ip_id: u16,
@@ -38,6 +40,8 @@ pub struct NetCore {
     handed: Handed,
     /// Whether a transmit queue has something to post.
     tx_dirty: bool,
+    /// Whether a transmit queue may have something to take back.
+    tx_active: bool,
 }
 
 /// The counters of one CPU, which any thread may read.
@@ -79,6 +83,7 @@ impl NetCore {
             addresses: AddressTable::default(),
             routes: RouteTable::new(),
             neighbours: NeighTable::new(NeighConfig::default(), rng.u64(..)),
+            neigh_used: false,
             taps: Taps::default(),
             icmp_limit: IcmpRateLimit::new(IcmpLimits::default(), rng.u64(..)),
             ip_id: rng.u16(..),
@@ -86,6 +91,7 @@ impl NetCore {
             peers: new.peers,
             handed: Handed::default(),
             tx_dirty: false,
+            tx_active: false,
         }
     }
 
@@ -275,13 +281,20 @@ impl NetCore {
         }
     }
 
-    /// Takes back what a transmit queue of this CPU has sent.
+    /// Whether a transmit queue of this CPU may have something to take back.
     #[inline]
+    pub(crate) fn is_tx_active(&self) -> bool {
+        self.tx_active
+    }
+
+    /// Takes back what a transmit queue of this CPU has sent.
     pub(crate) fn clean_tx(&mut self, dev: IfIndex, queue: usize) {
         let device = slot(dev).and_then(|at| self.devices.get_mut(at)?.as_mut());
         if let Some(queue) = device.and_then(|device| device.own_queue(queue)) {
             queue.clean(&mut self.cache);
         }
+        let mut devices = self.devices.iter_mut().flatten();
+        self.tx_active = devices.any(|device| device.own_queues().any(|queue| !queue.is_idle()));
     }
 
     /// Tells the applications that wait for room to send on this CPU.
@@ -336,6 +349,7 @@ impl NetCore {
     pub(crate) fn flush(&mut self) {
         if self.tx_dirty {
             self.tx_dirty = false;
+            self.tx_active = true;
             for device in self.devices.iter_mut().flatten() {
                 for queue in device.own_queues() {
                     queue.flush();

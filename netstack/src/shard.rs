@@ -1,6 +1,7 @@
 //! One CPU's own state: what softirq and NAPI lend to their handlers.
 
 use crate::device::NetDevice;
+use crate::early::{self, Station};
 use crate::link::{HandlerTaken, LinkLayer, PacketTap};
 use crate::message::{Control, TxMessage};
 use crate::netcore::NetCore;
@@ -16,7 +17,7 @@ use crate::wire::ipv4::IpProtocol;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use softnet_dma_ring::{HashKind, mpsc};
+use softnet_dma_ring::{Frame, HashKind, mpsc};
 use softnet_napi::{Budget, HasSoftnet, NapiHandle, NapiPoll, PollOutcome, SoftnetData};
 use softnet_softirq::{Cpu, SoftIrq, Vector};
 
@@ -108,15 +109,43 @@ impl Shard {
     pub(crate) fn end(&mut self, cpu: &mut Cpu) {
         self.core.flush();
         self.transports.udp.wake();
-        if let Some(deadline_ns) = self.core.neighbours.next_deadline() {
+        if let Some(deadline_ns) = self.core.take_neigh_deadline() {
             cpu.program_timer(deadline_ns);
         }
     }
 
-    /// A packet came in by a NIC's queue of this CPU (`netif_receive_skb`): it
-    /// goes up here, or on the CPU that its flow belongs to (RPS).
+    /// A packet came in by a NIC's queue of this CPU: it goes up here, or on the
+    /// CPU that its flow belongs to (RPS).
     #[inline]
-    pub(crate) fn receive(&mut self, mut skb: SkBuff) {
+    pub(crate) fn receive(&mut self, frame: Frame, dev: IfIndex, early: Option<Station>) {
+        let frame = match early {
+            Some(station) => {
+                let Self {
+                    core, transports, ..
+                } = self;
+                match early::receive(core, &mut transports.udp, station, dev, frame) {
+                    Ok(()) => return,
+                    Err(frame) => frame,
+                }
+            }
+            None => frame,
+        };
+        self.receive_by_layers(SkBuff::new(frame, dev));
+    }
+
+    /// The station address that [`early`] is to look for; `None` when packets
+    /// are steered or tapped, and so all have to go by the layers.
+    #[inline]
+    pub(crate) fn early_station(&self, dev: IfIndex) -> Option<Station> {
+        if self.steering.is_active() || !self.core.taps.is_empty() {
+            return None;
+        }
+        self.core.device(dev).map(NetDevice::station)
+    }
+
+    /// Takes a packet up layer by layer (`netif_receive_skb`).
+    #[inline(never)]
+    fn receive_by_layers(&mut self, mut skb: SkBuff) {
         if let Some(cpu) = self.steer(&mut skb) {
             // What was handed over is counted where it arrives.
             let refused = self.core.steer(cpu, skb);

@@ -1,6 +1,7 @@
 //! The socket buffer: a frame on its way through the layers.
 
 use crate::route::IfIndex;
+use crate::wire::ethernet::EtherType;
 use core::fmt;
 use softnet_dma_ring::{ChecksumStatus, Frame};
 
@@ -54,6 +55,25 @@ impl SkBuff {
             network: at,
             transport: at,
             protocol: 0,
+            packet_type: PacketType::Host,
+        }
+    }
+
+    /// A received packet to this host, whose link-layer, network and transport
+    /// headers start at these places of the buffer.
+    #[inline]
+    pub(crate) fn with_headers(
+        frame: Frame,
+        dev: IfIndex,
+        [mac, network, transport]: [usize; 3],
+    ) -> Self {
+        Self {
+            frame,
+            dev,
+            mac: mac as u16,
+            network: network as u16,
+            transport: transport as u16,
+            protocol: EtherType::IPV4.0,
             packet_type: PacketType::Host,
         }
     }

@@ -2,11 +2,10 @@
 
 use crate::route::IfIndex;
 use crate::shard::Shard;
-use crate::skb::SkBuff;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
-use softnet_dma_ring::{BATCH, DmaRing, FrameBatch};
+use softnet_dma_ring::{DmaRing, FrameBatch, RingFull};
 use softnet_napi::{Budget, NapiHandle, NapiPoll, PollOutcome};
 use softnet_nic_hal::{IrqHandler, NicHal, QueueId};
 use softnet_softirq::{Counter, Cpu, CpuHandle, Vector};
@@ -34,7 +33,9 @@ pub(crate) struct QueueVector<N: NicHal> {
     dev: IfIndex,
     rx: N::Rx,
     napi: NapiHandle,
-    batch: FrameBatch,
+    /// Free slots from which on the ring is refilled: a few at a time cost less
+    /// than one by one.
+    refill_at: usize,
     stats: Arc<RxStats>,
 }
 
@@ -53,35 +54,36 @@ impl<N: NicHal> QueueVector<N> {
             dev,
             rx,
             napi,
-            batch: FrameBatch::new(),
+            refill_at: 1,
             stats,
         }
+    }
+
+    /// Fills the ring of a NIC that has just been opened.
+    pub(crate) fn fill(&mut self, shard: &mut Shard) {
+        self.refill_at = (self.rx.free_slots() / 8).clamp(1, 32);
+        // A ring that stays short is refilled by the polls.
+        let _ = self.refill(shard);
     }
 
     /// Posts empty frames until the ring is full. Returns whether it is: when
     /// the pool is exhausted, it is not.
     pub(crate) fn refill(&mut self, shard: &mut Shard) -> bool {
-        let mut empty = FrameBatch::new();
         let mut missing = self.rx.free_slots();
-        let mut exhausted = false;
-        while missing > 0 && !exhausted {
-            while empty.len() < missing.min(BATCH) && !exhausted {
-                match shard.core.cache.alloc() {
-                    Some(frame) => empty.push(frame),
-                    None => exhausted = true,
-                }
-            }
-            let posted = self.rx.post_from(&mut empty);
-            if posted == 0 {
+        while missing > 0 {
+            let Some(frame) = shard.core.cache.alloc() else {
+                break;
+            };
+            if let Err(RingFull(frame)) = self.rx.post(frame) {
+                // A ring that was stopped has room and takes nothing.
+                shard.core.cache.free(frame);
+                missing = 0;
                 break;
             }
-            missing -= posted;
-        }
-        for frame in empty.drain(..) {
-            shard.core.cache.free(frame);
+            missing -= 1;
         }
         self.rx.kick();
-        !exhausted
+        missing == 0
     }
 
     /// Refills, and sees to it that a ring which stays short is refilled later:
@@ -101,17 +103,19 @@ impl<N: NicHal> QueueVector<N> {
     #[inline]
     fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> usize {
         let now_ns = cpu.now_ns();
-        let count = self.rx.reap_into(&mut self.batch, budget.0);
-        if self.rx.free_slots() != 0 {
+        let mut batch = FrameBatch::new();
+        let count = self.rx.reap_into(&mut batch, budget.0);
+        if self.rx.free_slots() >= self.refill_at {
             self.refill_or_retry(shard, cpu);
         }
+        let early = shard.early_station(self.dev);
         let mut bytes = 0;
-        for mut frame in self.batch.drain(..) {
+        for mut frame in batch.drain(..) {
             bytes += frame.len() as u64;
             if frame.timestamp_ns().is_none() {
                 frame.set_timestamp_ns(now_ns);
             }
-            shard.receive(SkBuff::new(frame, self.dev));
+            shard.receive(frame, self.dev, early);
         }
         self.stats.packets.add(count as u64);
         self.stats.bytes.add(bytes);
@@ -123,7 +127,9 @@ impl<N: NicHal> NapiPoll<Shard> for QueueVector<N> {
     fn poll(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> PollOutcome {
         shard.begin(cpu);
         self.stats.polls.add(1);
-        shard.core.clean_tx(self.dev, usize::from(self.id.0));
+        if shard.core.is_tx_active() {
+            shard.core.clean_tx(self.dev, usize::from(self.id.0));
+        }
         let packets = self.receive(shard, cpu, budget);
         shard.end(cpu);
         PollOutcome::from_packets(packets, budget)

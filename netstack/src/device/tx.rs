@@ -138,6 +138,11 @@ impl TxQueue {
         }
     }
 
+    /// Whether nothing is gathered, waits, or is with the NIC.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.batch.is_empty() && self.waiting.is_empty()
+    }
+
     /// Gives up the ring, and with it what the NIC holds. Returns the packets
     /// that will not be sent any more.
     pub(crate) fn into_unsent(self) -> impl Iterator<Item = Frame> {

@@ -104,7 +104,11 @@ impl Stack {
 
     /// Does what the CPUs have left to the control plane.
     pub(super) fn run_work(&mut self) {
-        let Some(mut pending) = self.pending_work.take() else {
+        let has_work = self
+            .pending_work
+            .as_ref()
+            .is_some_and(|work| !work.is_empty());
+        let Some(mut pending) = self.pending_work.take_if(|_| has_work) else {
             return;
         };
         let interfaces = self.interfaces.clone();

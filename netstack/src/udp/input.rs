@@ -80,9 +80,15 @@ impl Udp {
         }
     }
 
+    /// The slot of the socket that a datagram is for.
+    #[inline]
+    pub(crate) fn lookup(&self, to: IpAddr, port: u16, from: SocketAddr) -> Option<u32> {
+        self.table.lookup(to, port, from)
+    }
+
     /// Queues a datagram to a socket, within its buffer and that of all.
     #[inline]
-    fn queue(&mut self, net: &mut NetCore, slot: u32, skb: SkBuff) -> Verdict {
+    pub(crate) fn queue(&mut self, net: &mut NetCore, slot: u32, skb: SkBuff) -> Verdict {
         let Some(Some(part)) = self.parts.get_mut(slot as usize) else {
             return no_port(net, skb);
         };

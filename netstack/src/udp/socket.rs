@@ -81,15 +81,13 @@ impl Datagram {
     #[must_use]
     #[inline]
     pub fn from(&self) -> SocketAddr {
-        let port = self.port_at(0);
-        SocketAddr::new(IpAddr::V4(self.address_at(12)), port)
+        self.addresses().0
     }
 
     /// To which of this host's addresses it was sent.
     #[must_use]
     pub fn to(&self) -> SocketAddr {
-        let port = self.port_at(2);
-        SocketAddr::new(IpAddr::V4(self.address_at(16)), port)
+        self.addresses().1
     }
 
     /// When it was received, in nanoseconds of the stack's clock.
@@ -110,24 +108,25 @@ impl Datagram {
         self.skb.into_frame()
     }
 
+    /// Sender and destination. A datagram that was queued has an IP header of
+    /// at least 20 bytes and a UDP header behind it.
     #[inline]
-    fn address_at(&self, offset: usize) -> Ipv4Addr {
-        let header = self.skb.network_header();
-        let bytes = header
-            .get(offset..)
-            .and_then(|bytes| bytes.first_chunk::<4>());
-        bytes.map_or(Ipv4Addr::UNSPECIFIED, |&bytes| bytes.into())
-    }
-
-    #[inline]
-    fn port_at(&self, offset: usize) -> u16 {
-        let header = self.skb.transport_header();
-        let bytes = header
-            .get(offset..)
-            .and_then(|bytes| bytes.first_chunk::<2>());
-        bytes.map_or(0, |&bytes| u16::from_be_bytes(bytes))
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let ip = self.skb.network_header().first_chunk::<20>();
+        let udp = self.skb.transport_header().first_chunk::<4>();
+        let (Some(ip), Some(udp)) = (ip, udp) else {
+            return (NOWHERE, NOWHERE);
+        };
+        let end = |at: usize, port: usize| {
+            let address = Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+            let port = u16::from_be_bytes([udp[port], udp[port + 1]]);
+            SocketAddr::new(IpAddr::V4(address), port)
+        };
+        (end(12, 0), end(16, 2))
     }
 }
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Deref for Datagram {
     type Target = [u8];

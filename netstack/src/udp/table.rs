@@ -31,11 +31,15 @@ struct Port {
     head: u32,
     /// How many connected sockets are on the port.
     connected: u32,
+    /// The one socket on the port, if it takes datagrams to any address: then
+    /// there is nothing to compare.
+    sole: u32,
 }
 
 const EMPTY: Port = Port {
     head: NONE,
     connected: 0,
+    sole: NONE,
 };
 
 type Page = Box<[Port; 256]>;
@@ -76,6 +80,7 @@ impl Table {
             None => next = core::mem::replace(&mut port.head, slot),
         }
         self.slots[at] = Some((binding, next));
+        self.find_sole(binding.port);
     }
 
     /// Unbinds a slot. Does nothing when it is not bound.
@@ -89,6 +94,18 @@ impl Table {
         } else {
             self.unchain(binding.port, slot, next);
         }
+        self.find_sole(binding.port);
+    }
+
+    /// Finds out again whether a port has one socket that takes everything.
+    fn find_sole(&mut self, port: u16) {
+        let Port {
+            head, connected, ..
+        } = *self.port_mut(port);
+        let only = self.slots.get(head as usize).and_then(Option::as_ref);
+        let is_sole = connected == 0
+            && only.is_some_and(|(binding, next)| binding.local.is_none() && *next == NONE);
+        self.port_mut(port).sole = if is_sole { head } else { NONE };
     }
 
     /// Takes `slot`, whose successor is `next`, out of its port's chain.
@@ -115,6 +132,9 @@ impl Table {
     pub(crate) fn lookup(&self, to: IpAddr, port: u16, from: SocketAddr) -> Option<u32> {
         let [high, low] = port.to_be_bytes();
         let entry = self.pages[usize::from(high)].as_ref()?[usize::from(low)];
+        if entry.sole != NONE {
+            return Some(entry.sole);
+        }
         if entry.connected != 0
             && let Some(&slot) = self.connected.get(&(to, port, from))
         {
