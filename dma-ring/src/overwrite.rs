@@ -152,12 +152,12 @@ impl<T> Writer<T> {
         // SAFETY: the spare cell is the writer's, and empty.
         unsafe { self.cells.write(self.spare, item) };
         let new = SlotWord::new(self.tail, true, self.spare.raw());
-        // AcqRel: the item is written before the reader can take it; and what
-        // the reader did with the cell that comes out is done.
-        let old = SlotWord(self.word().swap(new.0, Ordering::AcqRel));
+        // Acquire: what the reader did with the cell that comes out is done. The
+        // item is published by `tail` below; nobody takes it before.
+        let old = SlotWord(self.word().swap(new.0, Ordering::Acquire));
         self.spare = old.cell();
         self.tail = self.tail.advance(1);
-        // Release: a reader that sees the position finds the slot filled.
+        // Release: a reader that sees the position finds slot and item written.
         self.shared.tail.0.store(self.tail.raw(), Ordering::Release);
         // SAFETY: the cell came out of the slot full, and is the writer's now.
         old.is_full()
@@ -237,9 +237,9 @@ impl<T> Reader<T> {
             return None;
         }
         let empty = SlotWord::new(self.head, false, self.spare.raw());
-        // AcqRel: the item has been written; and the reader is done with the
-        // cell that it gives.
-        word.compare_exchange(full.0, empty.0, Ordering::AcqRel, Ordering::Relaxed)
+        // Release: the reader is done with the cell that it gives. The item
+        // was written before the `tail` that `pop` has seen.
+        word.compare_exchange(full.0, empty.0, Ordering::Release, Ordering::Relaxed)
             .ok()?;
         self.spare = full.cell();
         // SAFETY: the cell came out of the slot full, and is the reader's now.
