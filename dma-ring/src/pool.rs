@@ -425,7 +425,9 @@ impl FramePool {
     #[inline]
     fn shared(&self) -> &Shared {
         // SAFETY: the handle keeps the pool alive.
-        unsafe { self.shared.as_ref() }
+        let shared = unsafe { self.shared.as_ref() };
+        shared.alive.read();
+        shared
     }
 }
 

@@ -1,8 +1,16 @@
 //! The races of the MPSC ring, under loom.
 //!
-//! Each model was seen to fail with these changes of `mpsc`:
+//! The search is exhaustive: no bound on preemptions, unless
+//! `LOOM_MAX_PREEMPTIONS` sets one. Each of these changes of `mpsc` was made on
+//! purpose, and made a model fail:
 //!
-//! TABLE
+//! - the stamp, or `head`, stored or loaded `Relaxed` (four changes);
+//! - `seen_head` passed on `Relaxed` from sender to sender;
+//! - the claim `Relaxed`: a push finds a ring full that is not;
+//! - the claim by a load and a store, not an exchange;
+//! - a full ring believed by an old `tail`;
+//! - a receiver that takes a slot by any stamp but the unpublished one;
+//! - items that are left behind not dropped.
 #![cfg(loom)]
 
 mod loom_support;
@@ -10,11 +18,9 @@ mod loom_support;
 use arrayvec::ArrayVec;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread;
-use loom_support::{DropCount, model};
+use loom::{model, thread};
+use loom_support::DropCount;
 use softnet_dma_ring::mpsc;
-
-const PREEMPTIONS: usize = 3;
 
 fn drain<T>(rx: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
     into.extend(std::iter::from_fn(|| rx.pop()));
@@ -23,7 +29,7 @@ fn drain<T>(rx: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
 /// Race: two senders claim at the same time, while the receiver pops.
 #[test]
 fn two_claims_never_take_one_slot_and_each_sender_stays_in_order() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (tx, mut rx) = mpsc::channel(4);
         let other = tx.clone();
         let first = thread::spawn(move || [10, 11].map(|n| tx.push(n).unwrap()));
@@ -44,7 +50,7 @@ fn two_claims_never_take_one_slot_and_each_sender_stays_in_order() {
 /// other one has seen of `head`.
 #[test]
 fn a_slot_is_claimed_again_only_after_its_item_was_moved_out() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (tx, mut rx) = mpsc::channel(1);
         tx.push(1).unwrap();
         let other = tx.clone();
@@ -64,7 +70,7 @@ fn a_slot_is_claimed_again_only_after_its_item_was_moved_out() {
 /// belonged together.
 #[test]
 fn a_push_that_finds_the_ring_full_has_seen_it_full() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (tx, mut rx) = mpsc::channel(2);
         let other = tx.clone();
         let late = thread::spawn(move || other.push(9).is_ok());
@@ -84,7 +90,7 @@ fn a_push_that_finds_the_ring_full_has_seen_it_full() {
 /// and raises, and the receiver finds the gap.
 #[test]
 fn no_wake_up_is_lost_when_every_sender_raises_after_its_push() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (tx, mut rx) = mpsc::channel(2);
         let raised = Arc::new(AtomicBool::new(false));
         let senders = [1, 2].map(|n| {
@@ -112,7 +118,7 @@ fn no_wake_up_is_lost_when_every_sender_raises_after_its_push() {
 /// Race: two batches are claimed at the same time.
 #[test]
 fn a_batch_stays_together_and_in_order() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (tx, mut rx) = mpsc::channel(4);
         let other = tx.clone();
         let batch = thread::spawn(move || {
@@ -135,7 +141,7 @@ fn a_batch_stays_together_and_in_order() {
 /// Race: the receiver goes while a push is between claim and publish.
 #[test]
 fn what_nobody_popped_is_dropped_exactly_once() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let drops = DropCount::default();
         let (tx, mut rx) = mpsc::channel(2);
         let (other, token) = (tx.clone(), drops.token());

@@ -1,18 +1,25 @@
 //! The races of the frame pool, under loom.
 //!
-//! Each model was seen to fail with these changes of `pool`:
+//! The search is exhaustive: no bound on preemptions, unless
+//! `LOOM_MAX_PREEMPTIONS` sets one. Each of these changes of `pool` was made on
+//! purpose, and made a model fail:
 //!
-//! TABLE
+//! - no tag, so that a pop takes a buffer that went and came back for the same;
+//! - the push, the pop, or the pop's first look at `head`, `Relaxed`;
+//! - the close `Relaxed`, or by a load and a store, not a swap;
+//! - the close not counted itself, so that a late frame frees under it;
+//! - every handle closing, not the last (an abort);
+//! - the count of handles `Relaxed`;
+//! - the count of frames at home `Relaxed`, or without Acquire;
+//! - a push that does not look for the close, and a late frame not counted.
 #![cfg(loom)]
 
 mod loom_support;
 
-use loom::thread;
-use loom_support::{DropCount, model};
+use loom::{model, thread};
+use loom_support::DropCount;
 use softnet_dma_ring::{DmaAddr, DmaRegion, Frame, FramePool, PoolConfig};
 use std::ptr::NonNull;
-
-const PREEMPTIONS: usize = 3;
 
 /// A pool whose memory adds one to the count when it is freed.
 fn counted_pool(frames: u32) -> (FramePool, DropCount) {
@@ -46,7 +53,7 @@ fn owned(pool: &FramePool) -> Option<Frame> {
 /// buffer and the next, and bring the first one back.
 #[test]
 fn a_frame_that_came_back_meanwhile_does_not_deceive_a_pop() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, freed) = counted_pool(3);
         let other = pool.clone();
         let thread = thread::spawn(move || owned(&other));
@@ -70,7 +77,7 @@ fn a_frame_that_came_back_meanwhile_does_not_deceive_a_pop() {
 /// Race: one thread drops a frame while another takes it.
 #[test]
 fn the_next_owner_sees_all_that_the_last_one_did() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, _) = counted_pool(1);
         let other = pool.clone();
         let thread = thread::spawn(move || owned(&other).map(drop));
@@ -84,7 +91,7 @@ fn the_next_owner_sees_all_that_the_last_one_did() {
 /// Race: frames come home on two threads while the last handle closes the pool.
 #[test]
 fn the_memory_is_freed_once_when_the_last_frame_comes_home_after_the_last_handle() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, freed) = counted_pool(3);
         let frames = [(); 2].map(|()| owned(&pool).unwrap());
         let threads = frames.map(|frame| thread::spawn(move || drop(frame)));
@@ -99,7 +106,7 @@ fn the_memory_is_freed_once_when_the_last_frame_comes_home_after_the_last_handle
 /// Race: two handles go at the same time, while a frame is out.
 #[test]
 fn only_the_last_handle_closes_the_pool() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, freed) = counted_pool(2);
         let frame = owned(&pool).unwrap();
         let other = pool.clone();
@@ -117,11 +124,26 @@ fn only_the_last_handle_closes_the_pool() {
     });
 }
 
+/// Race: two handles go at the same time, when every frame is home, so that
+/// nothing but the count of handles orders the last use of the one before the
+/// free by the other.
+#[test]
+fn a_handle_that_goes_first_is_done_with_the_pool_before_it_is_freed() {
+    model(|| {
+        let (pool, freed) = counted_pool(1);
+        let other = pool.clone();
+        let thread = thread::spawn(move || assert_eq!(other.frames(), 1));
+        drop(pool);
+        thread.join().unwrap();
+        assert_eq!(freed.value(), 1);
+    });
+}
+
 /// Race: a cache brings a chain of frames home while another thread takes and
 /// returns some, and both go.
 #[test]
 fn a_cache_exchanges_chains_with_the_pool_without_losing_a_frame() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, freed) = counted_pool(3);
         let mut cache = pool.cache(2);
         let thread = thread::spawn(move || {
@@ -141,7 +163,7 @@ fn a_cache_exchanges_chains_with_the_pool_without_losing_a_frame() {
 /// Race: a forgotten frame, and the last handle goes on another thread.
 #[test]
 fn a_forgotten_frame_keeps_the_memory() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (pool, freed) = counted_pool(2);
         let mut lost = std::mem::ManuallyDrop::new(owned(&pool).unwrap());
         let thread = thread::spawn(move || drop(pool));

@@ -1,23 +1,28 @@
 //! The races of the SPSC ring, under loom.
 //!
-//! Each model was seen to fail with these changes of `spsc`:
+//! The search is exhaustive: no bound on preemptions, unless
+//! `LOOM_MAX_PREEMPTIONS` sets one. Each of these changes of `spsc` was made on
+//! purpose, and made a model fail:
 //!
-//! TABLE
+//! - `tail` or `head` stored, or loaded, `Relaxed` (four changes);
+//! - the limit one slot too far, so that a full ring takes one more;
+//! - a pop that frees the slot before it takes the item, and a push that publishes
+//!   before it writes;
+//! - the producer's drop, or the look for it, `Relaxed`;
+//! - items that are left behind not dropped.
 #![cfg(loom)]
 
 mod loom_support;
 
-use loom::thread;
-use loom_support::{DropCount, model};
+use loom::{model, thread};
+use loom_support::DropCount;
 use softnet_dma_ring::spsc;
-
-const PREEMPTIONS: usize = 4;
 
 /// Race: the producer publishes while the consumer looks; and the consumer
 /// frees the only slot while the producer looks.
 #[test]
 fn a_pop_sees_the_item_of_every_published_push_and_a_push_reuses_only_emptied_slots() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (mut tx, mut rx) = spsc::channel(1);
         let producer = thread::spawn(move || (0..3).filter(|&n| tx.push(n).is_ok()).collect());
         let mut got: Vec<u32> = (0..2).filter_map(|_| rx.pop()).collect();
@@ -31,7 +36,7 @@ fn a_pop_sees_the_item_of_every_published_push_and_a_push_reuses_only_emptied_sl
 /// of it, and the slots that it frees are filled by the next batch.
 #[test]
 fn batches_cross_in_order_when_they_wrap_around_each_other() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (mut tx, mut rx) = spsc::channel(2);
         let producer = thread::spawn(move || {
             let first = tx.push_slice(&[1, 2, 3]);
@@ -53,7 +58,7 @@ fn batches_cross_in_order_when_they_wrap_around_each_other() {
 /// Race: the consumer reads items in place while the producer goes on.
 #[test]
 fn items_that_are_looked_at_in_place_are_not_overwritten() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (mut tx, mut rx) = spsc::channel(2);
         tx.push(1).unwrap();
         let producer = thread::spawn(move || tx.push_slice(&[2, 3, 4]));
@@ -73,7 +78,7 @@ fn items_that_are_looked_at_in_place_are_not_overwritten() {
 /// and its look for the producer.
 #[test]
 fn who_sees_the_producer_gone_sees_its_last_push() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let (mut tx, mut rx) = spsc::channel(2);
         let producer = thread::spawn(move || tx.push(7).unwrap());
         let first = rx.pop();
@@ -87,7 +92,7 @@ fn who_sees_the_producer_gone_sees_its_last_push() {
 /// Race: both halves go at the same time, with items left in the ring.
 #[test]
 fn what_nobody_popped_is_dropped_exactly_once() {
-    model(PREEMPTIONS, || {
+    model(|| {
         let drops = DropCount::default();
         let (mut tx, mut rx) = spsc::channel(2);
         assert!(tx.push(drops.token()).is_ok());

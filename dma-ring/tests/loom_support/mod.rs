@@ -3,18 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs a model with at most `preemptions` forced switches of thread, which is
-/// what keeps the whole set within minutes. `LOOM_MAX_PREEMPTIONS` overrides it,
-/// and then loom itself reports how many interleavings it went through.
-pub(crate) fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    if builder.preemption_bound.is_some() {
-        return loom::model(body);
-    }
-    builder.preemption_bound = Some(preemptions);
-    builder.check(body);
-}
-
 /// Counts its drops; the count is not loom's, so that it adds no states.
 #[derive(Clone, Default)]
 pub(crate) struct DropCount(Arc<AtomicUsize>);
