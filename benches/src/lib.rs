@@ -1,1 +1,14 @@
-//! Placeholder page, replaced with the crate.
+//! Benchmarks of softnet against named peers.
+//!
+//! - [`row`] is what every bench prints.
+//! - [`pair`] runs two pinned threads and says how near the two CPUs were.
+//! - [`callgrind`] counts instructions.
+//! - [`rings`] holds the rings of `dma-ring` and their peers behind one trait,
+//!   and what is done with them.
+//!
+//! Each program in `src/bin` prints a table, or rows as JSON with `--json`.
+
+pub mod callgrind;
+pub mod pair;
+pub mod rings;
+pub mod row;
