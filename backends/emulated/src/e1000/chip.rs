@@ -207,7 +207,8 @@ impl Chip {
             return Step::default();
         }
         let mut step = Step::default();
-        self.look_at_link(now_ns, wire.carrier());
+        let carrier = wire.carrier();
+        self.look_at_link(now_ns, carrier);
         self.receive(now_ns, wire, &mut step);
         self.transmit(now_ns, wire, &mut step);
         self.expire_delays(now_ns);
@@ -215,6 +216,9 @@ impl Chip {
         // A handler that leaves the pin asserted is called again.
         step.again |= called && self.interrupts.pending() && self.throttle_end(now_ns).is_none();
         step.again |= self.doorbell.is_rung();
+        // A wire may learn of its carrier while it is read, and then has nothing
+        // more to wait for.
+        step.again |= wire.carrier() != carrier;
         step.next_event_ns = self.next_event_ns(now_ns);
         step
     }
