@@ -46,6 +46,13 @@ impl Notify {
         }
     }
 
+    /// Wakes the waiter for a reason of the caller's own, which the waiter's
+    /// condition looks at: that it is time to stop, say.
+    pub fn notify(&self) {
+        publish_fence();
+        self.notify_fenced();
+    }
+
     /// Announces a waiter: from now on publications wake. The caller then looks
     /// whether there is something already.
     #[cfg(feature = "std")]
