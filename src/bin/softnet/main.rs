@@ -1,2 +1,40 @@
 //! The `softnet` command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod args;
+mod demo;
+mod fault;
+mod layers;
+mod output;
+mod ping;
+mod replay;
+mod run;
+mod seed;
+mod services;
+mod tap;
+mod udp_client;
+mod values;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return output::usage(&error),
+    };
+    let outcome = match args.command {
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Run(run) => run::run(&run),
+        Command::Replay(replay) => replay::run(&replay),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("softnet: {}", output::one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

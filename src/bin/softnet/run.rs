@@ -1,0 +1,223 @@
+//! `softnet run`: the stack on a wire, for as long as it is wanted.
+
+use crate::args::Run;
+use crate::services::{ServiceReport, Services};
+use crate::values::{Nic, WireSpec};
+use crate::{layers, output, seed, tap};
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use softnet::netstack::route::Route;
+use softnet::netstack::{IfIndex, StackConfig, ThreadOptions};
+use softnet::nic_hal::wire::Wire;
+use softnet::report::Report;
+use softnet::wire::Recorder;
+use softnet::wire::fault::Fault;
+use softnet::wire::netns::Namespace;
+use softnet::wire::pcap::{Capture, CaptureConfig, Pace, Replay, ReplayConfig};
+use softnet::{Machine, NicConfig, Time};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the link may take before the user is told that it is down.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the stack did, at the end or at an interval.
+#[derive(Serialize)]
+struct State<'a> {
+    services: &'a [ServiceReport],
+    report: &'a Report,
+}
+
+pub(crate) fn run(args: &Run) -> Result<ExitCode> {
+    // Before the first thread: the kernel asks for it.
+    let namespace = args.own_namespace.then(Namespace::enter).transpose()?;
+    let seed = args.seed.unwrap_or_else(seed::draw);
+    let config = StackConfig {
+        cpus: args.cpus,
+        seed,
+        ..StackConfig::default()
+    };
+    let mut machine = Machine::new(&config, Time::Real)?;
+    let eth0 = plug_in(&mut machine, args, seed)?;
+    configure(&mut machine, eth0, args)?;
+    let services = Services::start(&mut machine)?;
+    let interrupted = interruptions()?;
+    machine.start(&ThreadOptions::default())?;
+    let up = machine.wait_for_link(eth0, LINK_PATIENCE)?;
+    announce(args, namespace.is_some(), up);
+    serve(&mut machine, &services, args, &interrupted)?;
+    machine.stop().context("the machine broke down")?;
+    print(&mut machine, &services, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
+    let Nic::E1000 = args.nic;
+    let mut wire = open_wire(args)?;
+    if let Some(faults) = &args.fault {
+        wire = Box::new(Fault::new(wire, &faults.config(seed)));
+    }
+    if let Some(path) = &args.capture {
+        let capture = create_capture(path, machine.now_ns())?;
+        wire = Box::new(Recorder::new(wire, capture));
+    }
+    let nic = NicConfig {
+        mac: args.mac,
+        ..NicConfig::default()
+    };
+    Ok(machine.add_e1000(wire, &nic)?)
+}
+
+fn open_wire(args: &Run) -> Result<Box<dyn Wire>> {
+    match &args.wire {
+        WireSpec::Tap(name) => Ok(Box::new(tap::open(name, args.kernel_address)?)),
+        WireSpec::Pcap(_) if args.kernel_address.is_some() => {
+            bail!("--kernel-address is for a TAP: a capture has no kernel behind it")
+        }
+        WireSpec::Pcap(file) => {
+            let mut config = ReplayConfig::default();
+            config.pace = Pace::Recorded { speed: 1.0 };
+            let replay = Replay::open(file, config);
+            Ok(Box::new(
+                replay.with_context(|| file.display().to_string())?,
+            ))
+        }
+    }
+}
+
+/// Starts a capture file whose time is the wall clock's.
+fn create_capture(path: &Path, now_ns: u64) -> Result<Capture<std::fs::File>> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_epoch = since_epoch.map_or(0, |since| since.as_nanos());
+    let mut config = CaptureConfig::default();
+    "eth0".clone_into(&mut config.interface);
+    config.epoch_ns = u64::try_from(since_epoch)
+        .unwrap_or(0)
+        .saturating_sub(now_ns);
+    Capture::create(path, &config)
+        .with_context(|| format!("the capture {} cannot be written", path.display()))
+}
+
+fn configure(machine: &mut Machine, eth0: IfIndex, args: &Run) -> Result<()> {
+    let stack = machine.stack_mut();
+    for cidr in &args.address {
+        stack.add_address(eth0, cidr.address, cidr.prefix_len)?;
+    }
+    if let Some(gateway) = args.gateway {
+        stack
+            .add_route(Route::default_via(eth0, gateway))
+            .with_context(|| format!("{gateway} cannot be the gateway"))?;
+    }
+    Ok(())
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP come out of this channel.
+fn interruptions() -> Result<Receiver<()>> {
+    let (interrupt, interrupted) = mpsc::channel();
+    let handler = move || {
+        // When nobody listens any more, the end is near anyway.
+        let _ = interrupt.send(());
+    };
+    ctrlc::set_handler(handler).context("signals cannot be caught")?;
+    Ok(interrupted)
+}
+
+/// Says on standard error, which is not for programs, that it runs.
+fn announce(args: &Run, own_namespace: bool, up: bool) {
+    let addresses: Vec<_> = args.address.iter().map(ToString::to_string).collect();
+    let link = if up { "up" } else { "DOWN" };
+    eprintln!(
+        "softnet: {} on eth0, the link is {link}; Ctrl-C ends",
+        addresses.join(" ")
+    );
+    if own_namespace {
+        let pid = std::process::id();
+        eprintln!("softnet: from outside: nsenter --preserve-credentials -U -n -t {pid} COMMAND");
+    }
+}
+
+/// Waits for the end, and prints the counters now and then.
+fn serve(
+    machine: &mut Machine,
+    services: &Services,
+    args: &Run,
+    interrupted: &Receiver<()>,
+) -> Result<()> {
+    let start = Instant::now();
+    let end = args.duration.and_then(|after| start.checked_add(after));
+    let mut next = args.stats_interval.map(|interval| start + interval);
+    loop {
+        let until = [end, next].into_iter().flatten().min();
+        if !wait(interrupted, until) || end.is_some_and(|end| end <= Instant::now()) {
+            return Ok(());
+        }
+        if let (Some(interval), Some(due)) = (args.stats_interval, &mut next) {
+            *due += interval;
+            print_interval(machine, services, args.json, start.elapsed())?;
+        }
+    }
+}
+
+/// Returns whether the time has come, and not an interruption.
+fn wait(interrupted: &Receiver<()>, until: Option<Instant>) -> bool {
+    match until {
+        None => {
+            // Whether the sender speaks or is gone: it is over.
+            let _ = interrupted.recv();
+            false
+        }
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now());
+            interrupted.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
+        }
+    }
+}
+
+fn print(machine: &mut Machine, services: &Services, json: bool) -> Result<()> {
+    let (report, services) = (machine.report(), services.report());
+    if json {
+        return output::json(&State {
+            services: &services,
+            report: &report,
+        });
+    }
+    output::text(format_args!(
+        "{}\n\n{report}",
+        layers::text(&report, &services)
+    ))
+}
+
+fn print_interval(
+    machine: &mut Machine,
+    services: &Services,
+    json: bool,
+    elapsed: Duration,
+) -> Result<()> {
+    if json {
+        return print(machine, services, true);
+    }
+    output::text(line(&machine.report(), elapsed))
+}
+
+fn line(report: &Report, elapsed: Duration) -> String {
+    let mut line = format!("{:8.1}s", elapsed.as_secs_f64());
+    for device in &report.devices {
+        let stats = &device.stats;
+        // A String takes everything.
+        let _ = write!(
+            line,
+            "  {}: rx {} tx {} missed {}",
+            device.name, stats.rx_packets, stats.tx_packets, stats.rx_missed_errors
+        );
+    }
+    let Report { protocols, .. } = report;
+    let _ = write!(
+        line,
+        "  delivered {} dropped {}",
+        protocols.delivered, protocols.dropped
+    );
+    line
+}
