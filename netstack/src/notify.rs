@@ -66,8 +66,10 @@ impl Notify {
         self.waiting.store(false, Ordering::Relaxed);
     }
 
+    /// Wakes the waiter, if there is one, whatever has happened: for an
+    /// application that wants another of its threads back.
     #[cold]
-    fn wake(&self) {
+    pub fn wake(&self) {
         self.disarm();
         #[cfg(feature = "std")]
         self.sleeper.wake();
