@@ -55,11 +55,13 @@ pub(crate) struct Meta {
     pub(crate) offset: u32,
     pub(crate) len: u32,
     pub(crate) capacity: u32,
+    // From here on everything is 0 in a fresh frame, and lies together, so that
+    // a reset is a few wide stores.
     pub(crate) hash: u32,
-    /// Nanoseconds of the stack's clock; 0 when not stamped.
-    pub(crate) timestamp_ns: u64,
     /// A word for whoever holds the frame; see [`Frame::cookie`].
     pub(crate) cookie: u32,
+    /// Nanoseconds of the stack's clock; 0 when not stamped.
+    pub(crate) timestamp_ns: u64,
     pub(crate) vlan_tci: u16,
     pub(crate) checksum_start: u16,
     pub(crate) checksum_offset: u16,
@@ -253,8 +255,11 @@ impl Frame {
         meta.offset = headroom.min(meta.capacity as usize) as u32;
         meta.len = 0;
         meta.hash = 0;
-        meta.timestamp_ns = 0;
         meta.cookie = 0;
+        meta.timestamp_ns = 0;
+        meta.vlan_tci = 0;
+        meta.checksum_start = 0;
+        meta.checksum_offset = 0;
         meta.flags = 0;
         meta.hash_kind = HashKind::None;
         meta.checksum = ChecksumStatus::None;

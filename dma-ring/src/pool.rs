@@ -201,24 +201,31 @@ impl Shared {
         unsafe { Self::count_home(pool, count) };
     }
 
-    /// Pops at most `want` buffers and passes each to `take`.
-    fn pop(&self, want: usize, mut take: impl FnMut(NonNull<Meta>)) -> usize {
+    /// Pops at most `want` buffers and appends them to `out`.
+    ///
+    /// They are written down while the chain is followed, and struck out again
+    /// when the exchange fails. When it succeeds, nobody has popped meanwhile (the
+    /// tag), so nobody has come to own one of them and changed its link: what was
+    /// written down is the chain.
+    fn pop_into(&self, want: usize, out: &mut Vec<NonNull<Meta>>) {
+        let before = out.len();
         // Acquire: pairs with the Release of the pushes that made the chain.
         // (All later pushes and pops are read-modify-writes of the same word,
         // and so continue the release sequence.)
         let mut head = self.head.0.load(Ordering::Acquire);
         loop {
-            let first = top(head);
-            let mut rest = first;
-            let mut count = 0;
-            while count < want && rest != NIL {
+            let mut rest = top(head);
+            for _ in 0..want {
+                if rest == NIL {
+                    break;
+                }
+                out.push(self.meta(rest));
                 // Relaxed: garbled by a concurrent owner only if the exchange
                 // is going to fail; always a valid index or NIL.
                 rest = self.link(rest).load(Ordering::Relaxed);
-                count += 1;
             }
-            if count == 0 {
-                return 0;
+            if out.len() == before {
+                return;
             }
             match self.head.0.compare_exchange_weak(
                 head,
@@ -226,16 +233,29 @@ impl Shared {
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
-                Ok(_) => {
-                    let mut index = first;
-                    for _ in 0..count {
-                        // Read before `take`: the new owner may push it again.
-                        let next = self.link(index).load(Ordering::Relaxed);
-                        take(self.meta(index));
-                        index = next;
-                    }
-                    return count;
-                }
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+            out.truncate(before);
+        }
+    }
+
+    /// Pops one buffer; see [`pop_into`](Self::pop_into).
+    fn pop(&self) -> Option<NonNull<Meta>> {
+        let mut head = self.head.0.load(Ordering::Acquire);
+        loop {
+            let first = top(head);
+            if first == NIL {
+                return None;
+            }
+            let rest = self.link(first).load(Ordering::Relaxed);
+            match self.head.0.compare_exchange_weak(
+                head,
+                popped(head, rest),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(self.meta(first)),
                 Err(now) => head = now,
             }
         }
@@ -371,12 +391,9 @@ impl FramePool {
     #[must_use]
     pub fn alloc(&self) -> Option<Frame> {
         let shared = self.shared();
-        let mut frame = None;
-        shared.pop(1, |meta| {
-            // SAFETY: the buffer was popped from the free list: it is ours.
-            frame = Some(unsafe { Frame::from_meta(meta) });
-        });
-        let mut frame = frame?;
+        let meta = shared.pop()?;
+        // SAFETY: the buffer was popped from the free list: it is ours.
+        let mut frame = unsafe { Frame::from_meta(meta) };
         frame.reset(shared.headroom as usize);
         Some(frame)
     }
@@ -522,10 +539,8 @@ impl FrameCache {
 
     #[cold]
     fn refill(&mut self) {
-        let free = &mut self.free;
-        self.pool
-            .shared()
-            .pop(self.size.div_ceil(2), |meta| free.push(meta));
+        let half = self.size.div_ceil(2);
+        self.pool.shared().pop_into(half, &mut self.free);
     }
 
     /// Returns the `count` frames at the bottom of the stock, which are the
@@ -564,8 +579,8 @@ impl Meta {
             len: 0,
             capacity,
             hash: 0,
-            timestamp_ns: 0,
             cookie: 0,
+            timestamp_ns: 0,
             vlan_tci: 0,
             checksum_start: 0,
             checksum_offset: 0,

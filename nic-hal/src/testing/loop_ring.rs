@@ -154,7 +154,8 @@ impl Queue {
 #[derive(Debug)]
 struct Ring {
     shared: Arc<Descriptors>,
-    region: DmaRegion,
+    /// Where the pool's region starts, as devices see it.
+    base: u64,
     slots: Box<[Option<Frame>]>,
     /// Frames posted and frames reaped, counted from the start.
     posted: u64,
@@ -167,11 +168,11 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(shared: Arc<Descriptors>, region: DmaRegion) -> Self {
+    fn new(shared: Arc<Descriptors>, region: &DmaRegion) -> Self {
         let slots = shared.words.iter().map(|_| None).collect();
         Self {
             shared,
-            region,
+            base: region.dma_addr().0,
             slots,
             posted: 0,
             reaped: 0,
@@ -189,26 +190,22 @@ impl Ring {
         }
     }
 
-    fn next(&self, at: usize) -> usize {
-        if at + 1 == self.slots.len() {
-            0
-        } else {
-            at + 1
-        }
+    fn wrapped(&self, at: usize) -> usize {
+        if at == self.slots.len() { 0 } else { at }
     }
 
-    #[inline]
+    #[inline(always)]
     fn post(&mut self, frame: Frame, len: usize) -> Result<(), RingFull<Frame>> {
         if self.free_slots() == 0 {
             return Err(RingFull(frame));
         }
         // An address of another region wraps to an offset far outside of this
         // one, which the port then finds unmapped.
-        let offset = frame.dma_addr().0.wrapping_sub(self.region.dma_addr().0);
+        let offset = frame.dma_addr().0.wrapping_sub(self.base);
         let word = offset << 16 | len.min(0xffff) as u64;
         self.shared.words[self.post_at].store(word, Ordering::Relaxed);
         self.slots[self.post_at] = Some(frame);
-        self.post_at = self.next(self.post_at);
+        self.post_at = self.wrapped(self.post_at + 1);
         self.posted += 1;
         Ok(())
     }
@@ -232,9 +229,38 @@ impl Ring {
     fn take(&mut self) -> Option<(Frame, usize)> {
         let word = self.shared.words[self.reap_at].load(Ordering::Relaxed);
         let frame = self.slots[self.reap_at].take()?;
-        self.reap_at = self.next(self.reap_at);
+        self.reap_at = self.wrapped(self.reap_at + 1);
         self.reaped += 1;
         Some((frame, word as usize))
+    }
+
+    /// Moves at most `max` finished frames to `out`, each with what the port has
+    /// put into its descriptor told to `finish`. Returns how many.
+    #[inline]
+    fn reap_into(
+        &mut self,
+        out: &mut FrameBatch,
+        max: usize,
+        finish: impl Fn(&mut Frame, usize),
+    ) -> usize {
+        let count = self.finished(max.min(out.remaining_capacity()));
+        let mut left = count;
+        while left > 0 {
+            let run = left.min(self.slots.len() - self.reap_at);
+            let slots = &mut self.slots[self.reap_at..][..run];
+            let words = &self.shared.words[self.reap_at..][..run];
+            for (slot, word) in slots.iter_mut().zip(words) {
+                if let Some(mut frame) = slot.take() {
+                    finish(&mut frame, word.load(Ordering::Relaxed) as usize);
+                    out.push(frame);
+                }
+            }
+            self.reap_at = self.wrapped(self.reap_at + run);
+            left -= run;
+        }
+        self.reaped += count as u64;
+        self.publish_reaped();
+        count
     }
 
     fn publish_reaped(&self) {
@@ -263,21 +289,13 @@ pub struct LoopTx(Ring);
 
 impl LoopRx {
     pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
-        Self(Ring::new(queue.rx.clone(), region.clone()))
-    }
-
-    #[inline]
-    fn take(&mut self) -> Option<Frame> {
-        let (mut frame, len) = self.0.take()?;
-        // The port does not write more than the frame holds.
-        let _ = frame.set_len(len);
-        Some(frame)
+        Self(Ring::new(queue.rx.clone(), region))
     }
 }
 
 impl LoopTx {
     pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
-        Self(Ring::new(queue.tx.clone(), region.clone()))
+        Self(Ring::new(queue.tx.clone(), region))
     }
 }
 
@@ -294,9 +312,11 @@ impl DmaRing for LoopRx {
         if self.0.finished(1) == 0 {
             return None;
         }
-        let frame = self.take();
+        let (mut frame, len) = self.0.take()?;
+        // The port does not write more than the frame holds.
+        let _ = frame.set_len(len);
         self.0.publish_reaped();
-        frame
+        Some(frame)
     }
 
     fn kick(&mut self) {
@@ -308,10 +328,10 @@ impl DmaRing for LoopRx {
     }
 
     fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
-        let count = self.0.finished(max.min(out.remaining_capacity()));
-        out.extend((0..count).map_while(|_| self.take()));
-        self.0.publish_reaped();
-        count
+        self.0.reap_into(out, max, |frame, len| {
+            // The port does not write more than the frame holds.
+            let _ = frame.set_len(len);
+        })
     }
 }
 
@@ -342,9 +362,6 @@ impl DmaRing for LoopTx {
     }
 
     fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
-        let count = self.0.finished(max.min(out.remaining_capacity()));
-        out.extend((0..count).map_while(|_| self.0.take().map(|(frame, _)| frame)));
-        self.0.publish_reaped();
-        count
+        self.0.reap_into(out, max, |_, _| {})
     }
 }
