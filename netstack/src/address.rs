@@ -30,6 +30,31 @@ pub enum AddressKind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     entries: Vec<Entry>,
+    sketch: Sketch,
+}
+
+/// A set of addresses that may seem to hold more than it was given: what it does
+/// not hold is no address of this host, and that takes no walk to find out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sketch(u64);
+
+impl Sketch {
+    fn of(entries: &[Entry]) -> Self {
+        let bits = entries.iter().map(|entry| Self::bit(entry.address));
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    /// One of 64 bits, by the high bits of a product with 2^32 divided by the
+    /// golden ratio, which spreads addresses that differ little.
+    #[inline]
+    fn bit(address: Ipv4Addr) -> u64 {
+        1 << (u32::from_ne_bytes(address.octets()).wrapping_mul(0x9e37_79b1) >> 26)
+    }
+
+    #[inline]
+    fn may_hold(self, address: Ipv4Addr) -> bool {
+        self.0 & Self::bit(address) != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +84,7 @@ impl AddressTable {
             dev,
             prefix_len,
         });
+        self.sketch = Sketch::of(&self.entries);
     }
 
     /// Removes an address. Returns its prefix length if it was there.
@@ -67,12 +93,15 @@ impl AddressTable {
             .entries
             .iter()
             .position(|e| e.address == address && e.dev == dev)?;
-        Some(self.entries.remove(at).prefix_len)
+        let removed = self.entries.remove(at);
+        self.sketch = Sketch::of(&self.entries);
+        Some(removed.prefix_len)
     }
 
     /// Removes a device's addresses.
     pub(crate) fn remove_device(&mut self, dev: IfIndex) {
         self.entries.retain(|entry| entry.dev != dev);
+        self.sketch = Sketch::of(&self.entries);
     }
 
     /// Whether it is an address of this host.
@@ -84,14 +113,11 @@ impl AddressTable {
     /// Whether `destination` is an address of this host, and `source` is none.
     #[inline]
     pub(crate) fn is_delivery(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        let mut local = false;
-        for entry in &self.entries {
-            local |= entry.address == destination;
-            if entry.address == source {
-                return false;
-            }
-        }
-        local
+        let own_source = self.sketch.may_hold(source) && self.is_local(source);
+        // The loopback address was the first to be added, and is not asked for by
+        // packets from a NIC.
+        let mut last_first = self.entries.iter().rev();
+        !own_source && last_first.any(|entry| entry.address == destination)
     }
 
     /// Whether it is an address of this device.
@@ -154,6 +180,23 @@ mod tests {
         table.add(IfIndex(1), Ipv4Addr::new(10, 0, 0, 7), 32);
         assert_eq!(table.kind(Ipv4Addr::new(10, 0, 0, 1)), AddressKind::Foreign);
         assert_eq!(table.kind(Ipv4Addr::new(10, 0, 0, 7)), AddressKind::Local);
+    }
+
+    #[test]
+    fn a_packet_is_delivered_to_an_own_address_and_from_no_own_address() {
+        let mut table = AddressTable::default();
+        table.add(IfIndex(1), Ipv4Addr::LOCALHOST, 8);
+        let own = Ipv4Addr::new(10, 0, 0, 2);
+        table.add(IfIndex(2), own, 24);
+        for last in 0..=255 {
+            let peer = Ipv4Addr::new(10, 0, 0, last);
+            assert_eq!(table.is_delivery(peer, own), peer != own);
+            assert!(!table.is_delivery(own, peer));
+        }
+        table.remove(IfIndex(2), own);
+        let peer = Ipv4Addr::new(10, 0, 0, 3);
+        assert!(!table.is_delivery(peer, own));
+        assert!(table.is_delivery(own, Ipv4Addr::LOCALHOST));
     }
 
     #[test]

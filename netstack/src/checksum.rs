@@ -156,7 +156,22 @@ fn of_short(bytes: &[u8]) -> Sum {
         sum = add_words(sum, block);
         rest = after;
     }
-    Sum(sum).combine(of_few(rest))
+    if let Some((block, after)) = rest.split_first_chunk::<8>() {
+        sum = add_words(sum, block);
+        rest = after;
+    }
+    Sum(sum).combine(of_end(bytes, rest.len()))
+}
+
+/// The sum of the last `len` bytes, which are fewer than 8: they are the high
+/// ones of the last whole word, if there is one, wherever that starts.
+#[inline]
+fn of_end(bytes: &[u8], len: usize) -> Sum {
+    match bytes.last_chunk::<8>() {
+        Some(_) if len == 0 => Sum::ZERO,
+        Some(word) => Sum(u64::from_le_bytes(*word) >> (8 * (8 - len))),
+        None => of_few(bytes),
+    }
 }
 
 /// At most 15 bytes. Each part starts at an even offset, so that nothing has to

@@ -8,7 +8,7 @@
 //! find out what it is and give the reason for a drop. So this path delivers, or
 //! does nothing.
 
-use crate::checksum::{Sum, pseudo_header_v4};
+use crate::checksum::Sum;
 use crate::martian;
 use crate::mib::Snmp;
 use crate::netcore::NetCore;
@@ -25,6 +25,11 @@ const HEADERS: usize = 42;
 /// Where the IPv4 and the UDP header start.
 const IP: usize = 14;
 const UDP: usize = 34;
+/// Where some fields are: the EtherType, the IPv4 flags and fragment offset, and
+/// the IPv4 addresses.
+const ETHER_TYPE: usize = 12;
+const FRAGMENT: usize = 20;
+const ADDRESSES: usize = 26;
 
 /// A station address as the low 48 bits of a word, to be compared at once.
 #[derive(Clone, Copy)]
@@ -34,6 +39,37 @@ impl Station {
     pub(crate) fn new(mac: MacAddress) -> Self {
         let [a, b, c, d, e, f] = mac.0;
         Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+}
+
+/// EtherType 0x0800, then version 4 with a header of five words, in bytes 12 to
+/// 19 of the frame. The bytes that are no part of the mask (type of service, total
+/// length, identification) may be anything.
+const ETHER_IP: Masked = Masked::new(
+    [0x08, 0x00, 0x45, 0, 0, 0, 0, 0],
+    [!0, !0, !0, 0, 0, 0, 0, 0],
+);
+/// No fragment (neither MF nor an offset), any TTL, and UDP, in bytes 20 to 23.
+const WHOLE_UDP: Masked = Masked::new([0, 0, 0, 17, 0, 0, 0, 0], [0x3f, !0, 0, !0, 0, 0, 0, 0]);
+
+/// Bytes to be found in a header, all at once.
+struct Masked {
+    wanted: u64,
+    mask: u64,
+}
+
+impl Masked {
+    const fn new(wanted: [u8; 8], mask: [u8; 8]) -> Self {
+        Self {
+            wanted: u64::from_le_bytes(wanted),
+            mask: u64::from_le_bytes(mask),
+        }
+    }
+
+    /// The bits of `word` that are wrong.
+    #[inline]
+    const fn wrong(&self, word: u64) -> u64 {
+        (word ^ self.wanted) & self.mask
     }
 }
 
@@ -74,8 +110,9 @@ pub(crate) fn receive(
     let start = frame.headroom();
     let _ = frame.narrow(HEADERS, usize::from(plain.length) - (HEADERS - UDP));
     let skb = SkBuff::with_headers(frame, dev, [start, start + IP, start + UDP]);
-    // A drop from here on is the socket's, and is counted there.
-    let _ = udp.queue(net, slot, skb);
+    // A drop from here on is the socket's, which has its reason.
+    let verdict = udp.queue(net, slot, skb);
+    net.count_received(&verdict);
     Ok(())
 }
 
@@ -83,29 +120,24 @@ pub(crate) fn receive(
 #[inline]
 fn parse(frame: &[u8], station: Station, verified: bool) -> Option<Plain> {
     let header = frame.first_chunk::<HEADERS>()?;
-    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let (ip, _) = header[IP..].split_first_chunk::<20>()?;
-    let (first, _) = header.split_first_chunk::<8>()?;
-    let to_us = u64::from_le_bytes(*first) << 16 == station.0 << 16;
-    // EtherType 0x0800, and version 4 with a header of five words.
-    let is_ip = header[12..15] == [0x08, 0x00, 0x45];
-    let is_whole = word(IP + 6) & 0x3fff == 0;
-    let is_udp = IpProtocol(header[IP + 9]) == IpProtocol::UDP;
-    if !(to_us && is_ip && is_whole && is_udp && Sum::of_20(ip).is_valid()) {
+    if !is_plain(header, station) {
         return None;
     }
+    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let (total, length) = (usize::from(word(IP + 2)), word(UDP + 4));
     if total != usize::from(length) + 20 || length < 8 {
         return None;
     }
-    let datagram = frame.get(UDP..IP + total)?;
     let address =
         |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
-    let (source, destination) = (address(IP + 12), address(IP + 16));
+    let (source, destination) = (address(ADDRESSES), address(ADDRESSES + 4));
     martian::check(source, destination).ok()?;
+    // The pseudo-header starts with the two addresses, which stand right before
+    // the datagram.
+    let summed = frame.get(ADDRESSES..IP + total)?;
     if !verified && word(UDP + 6) != 0 {
-        let pseudo = pseudo_header_v4(source, destination, IpProtocol::UDP, length);
-        if !pseudo.combine(Sum::of(datagram)).is_valid() {
+        let rest = Sum::of_u16(length).combine(Sum::of_u16(u16::from(IpProtocol::UDP.0)));
+        if !Sum::of(summed).combine(rest).is_valid() {
             return None;
         }
     }
@@ -117,3 +149,22 @@ fn parse(frame: &[u8], station: Station, verified: bool) -> Option<Plain> {
         length,
     })
 }
+
+/// Whether these are the headers of a whole datagram to this station, without
+/// options and with the right header checksum.
+#[inline]
+fn is_plain(header: &[u8; HEADERS], station: Station) -> bool {
+    let word = |at: usize| {
+        header[at..]
+            .first_chunk()
+            .map_or(0, |w| u64::from_le_bytes(*w))
+    };
+    let wrong = (word(0) ^ station.0) << 16
+        | ETHER_IP.wrong(word(ETHER_TYPE))
+        | WHOLE_UDP.wrong(word(FRAGMENT));
+    let (ip, _) = header.split_at(UDP);
+    wrong == 0 && ip.last_chunk().is_some_and(|ip| Sum::of_20(ip).is_valid())
+}
+
+#[cfg(all(test, feature = "std", not(loom)))]
+mod tests;

@@ -185,17 +185,17 @@ impl Part {
     /// that a small buffer is not a dead one.
     #[inline]
     fn has_room(&mut self, size: u64) -> bool {
-        let fits = |part: &Self| {
-            let queued = part.enqueued.wrapping_sub(part.dequeued);
-            queued == 0 || queued + size <= part.rcvbuf
-        };
-        if fits(self) {
-            return true;
-        }
-        // The application's end has its own cache line; look at it only when
-        // the answer depends on it.
-        self.dequeued = self.taken();
-        fits(self)
+        self.enqueued.wrapping_add(size) <= self.full_at || self.has_room_now(size)
+    }
+
+    /// Looks up how much the application has taken out. Its end has a cache line
+    /// of its own, so this waits until the answer depends on it.
+    #[cold]
+    fn has_room_now(&mut self, size: u64) -> bool {
+        let taken = self.taken();
+        self.full_at = taken.wrapping_add(self.rcvbuf);
+        let queued = self.enqueued.wrapping_sub(taken);
+        queued == 0 || queued + size <= self.rcvbuf
     }
 
     fn count_drop(&self) {
@@ -208,12 +208,13 @@ impl Part {
 impl super::Memory {
     #[inline]
     fn has_room(&mut self, size: u64) -> bool {
-        let fits =
-            |memory: &Self| memory.enqueued.wrapping_sub(memory.dequeued) + size <= memory.limit;
-        if fits(self) {
-            return true;
-        }
-        self.dequeued = self.taken.load(Ordering::Relaxed);
-        fits(self)
+        self.enqueued.wrapping_add(size) <= self.full_at || self.has_room_now(size)
+    }
+
+    #[cold]
+    fn has_room_now(&mut self, size: u64) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.full_at = taken.wrapping_add(self.limit);
+        self.enqueued.wrapping_sub(taken) + size <= self.limit
     }
 }

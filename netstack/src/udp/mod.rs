@@ -109,8 +109,9 @@ pub(crate) struct Part {
     rcvbuf: u64,
     /// Bytes ever queued.
     enqueued: u64,
-    /// Bytes that the application had taken out when this was last looked up.
-    dequeued: u64,
+    /// What `enqueued` may come to, as of the last look at what the application
+    /// has taken out.
+    full_at: u64,
     /// Whether it is on the list of those to be told of new datagrams.
     dirty: bool,
     pub(crate) ttl: u8,
@@ -148,8 +149,10 @@ pub(crate) struct Udp {
 /// applications that do not read cannot starve the NICs of frames.
 struct Memory {
     limit: u64,
+    /// Bytes ever queued.
     enqueued: u64,
-    dequeued: u64,
+    /// What `enqueued` may come to, as of the last look at `taken`.
+    full_at: u64,
     /// Bytes ever taken out, by all applications.
     taken: Arc<AtomicU64>,
 }
@@ -164,7 +167,7 @@ impl Udp {
             memory: Memory {
                 limit,
                 enqueued: 0,
-                dequeued: 0,
+                full_at: limit,
                 taken,
             },
         }
@@ -186,7 +189,7 @@ impl Udp {
             cpu: self.cpu,
             rcvbuf: new.rcvbuf as u64,
             enqueued: 0,
-            dequeued: 0,
+            full_at: new.rcvbuf as u64,
             dirty: false,
             ttl: new.ttl,
             broadcast: new.broadcast,
