@@ -34,13 +34,15 @@ pub(crate) struct AddressTable {
 }
 
 /// A set of addresses that may seem to hold more than it was given: what it does
-/// not hold is no address of this host, and that takes no walk to find out.
+/// not hold is neither an address of this host nor the broadcast address of its
+/// networks, and that takes no walk to find out.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sketch(u64);
 
 impl Sketch {
     fn of(entries: &[Entry]) -> Self {
-        let bits = entries.iter().map(|entry| Self::bit(entry.address));
+        let of_entry = |entry: &Entry| [Some(entry.address), entry.broadcast];
+        let bits = entries.iter().flat_map(of_entry).flatten().map(Self::bit);
         Self(bits.fold(0, |all, bit| all | bit))
     }
 
@@ -104,20 +106,29 @@ impl AddressTable {
         self.sketch = Sketch::of(&self.entries);
     }
 
-    /// Whether it is an address of this host.
+    /// Whether it is an address of this host. All of 127/8 is (RFC 1122 section
+    /// 3.2.1.3 (g)): nothing to it may leave the host.
     #[inline]
     pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
-        self.entries.iter().any(|entry| entry.address == address)
+        self.entries.iter().any(|entry| entry.address == address) || address.is_loopback()
     }
 
-    /// Whether `destination` is an address of this host, and `source` is none.
+    /// Whether `destination` is an address of this host, and `source` neither
+    /// that nor a connected network's broadcast address.
     #[inline]
     pub(crate) fn is_delivery(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        let own_source = self.sketch.may_hold(source) && self.is_local(source);
+        let not_a_source = self.sketch.may_hold(source) && self.is_no_source(source);
         // The loopback address was the first to be added, and is not asked for by
         // packets from a NIC.
         let mut last_first = self.entries.iter().rev();
-        !own_source && last_first.any(|entry| entry.address == destination)
+        !not_a_source && last_first.any(|entry| entry.address == destination)
+    }
+
+    /// Whether no other host can send from it: it is this host's, or a connected
+    /// network's broadcast address.
+    fn is_no_source(&self, address: Ipv4Addr) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.address == address || entry.broadcast == Some(address))
     }
 
     /// Whether it is an address of this device.
@@ -125,6 +136,15 @@ impl AddressTable {
         self.entries
             .iter()
             .any(|entry| entry.address == address && entry.dev == dev)
+    }
+
+    /// Whether it is an address of many hosts.
+    #[inline]
+    pub(crate) fn is_group(&self, address: Ipv4Addr) -> bool {
+        match self.kind(address) {
+            AddressKind::Multicast | AddressKind::Broadcast => true,
+            AddressKind::Local | AddressKind::Foreign => false,
+        }
     }
 
     /// What a destination is to this host.
@@ -141,6 +161,26 @@ impl AddressTable {
             return AddressKind::Broadcast;
         }
         AddressKind::Foreign
+    }
+
+    /// The device's first address in the network of `address`.
+    pub(crate) fn in_network(
+        &self,
+        dev: IfIndex,
+        address: Ipv4Addr,
+        prefix_len: u8,
+    ) -> Option<Ipv4Addr> {
+        let network = |address: Ipv4Addr| {
+            let host_bits = 32 - u32::from(prefix_len.min(32));
+            address.to_bits().checked_shr(host_bits)
+        };
+        let mut entries = self.entries.iter();
+        let same = |entry: &&Entry| {
+            entry.dev == dev
+                && entry.prefix_len == prefix_len
+                && network(entry.address) == network(address)
+        };
+        Some(entries.find(same)?.address)
     }
 
     /// The device's first address.

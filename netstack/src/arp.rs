@@ -32,9 +32,11 @@ pub(crate) fn receive(net: &mut NetCore, mut skb: SkBuff) -> Verdict {
         return net.kfree_skb(skb, DropReason::ArpIgnored);
     }
     let how = Evidence::of_arp(&packet, own, |ip| net.addresses.is_on(dev, ip));
-    let known = net.neigh_learn(dev, packet.sender_ip, packet.sender_mac, how);
-    if known {
-        net.share_neighbour(dev, packet.sender_ip, packet.sender_mac, how);
+    let mut known = net.neigh_learn(dev, packet.sender_ip, packet.sender_mac, how);
+    // An answer to this host may be to another CPU's question, of which this
+    // one knows nothing.
+    if known || how == Evidence::Answered {
+        known |= net.share_neighbour(dev, packet.sender_ip, packet.sender_mac, how);
     }
     if packet.operation == ArpOperation::REQUEST && how == Evidence::Asked {
         skb.trim(range.end);
@@ -76,13 +78,16 @@ impl NetCore {
 
     /// Tells the other CPUs what this one has learnt: each has its own table,
     /// and ARP packets come to one CPU only. A CPU whose door is full does not
-    /// hear of it and asks by itself.
-    fn share_neighbour(&self, dev: IfIndex, ip: Ipv4Addr, mac: MacAddress, how: Evidence) {
+    /// hear of it and asks by itself. Returns whether anybody was told.
+    fn share_neighbour(&self, dev: IfIndex, ip: Ipv4Addr, mac: MacAddress, how: Evidence) -> bool {
+        let mut told = false;
         for (cpu, peer) in self.peers().iter().enumerate() {
             if cpu != self.cpu() {
-                let _ = peer.control(Control::Neighbour { dev, ip, mac, how });
+                let news = Control::Neighbour { dev, ip, mac, how };
+                told |= peer.control(news).is_ok();
             }
         }
+        told
     }
 
     /// Sets a neighbour that no message changes. Returns whether there was room.
@@ -144,8 +149,8 @@ impl NetCore {
         }
     }
 
-    /// A packet's neighbour does not answer: if the packet is one that somebody
-    /// else sent through us, or our own, its sender hears of it.
+    /// A packet's neighbour does not answer: its sender, which is a socket of
+    /// this host, hears of it.
     fn neigh_drop(&mut self, skb: SkBuff, reason: DropReason) {
         if reason == DropReason::NeighFailed {
             self.icmp_unreachable(&skb, Unreachable::Host);

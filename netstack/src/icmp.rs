@@ -100,8 +100,9 @@ fn turn_to_reply(message: &mut [u8]) {
     }
 }
 
-fn send(net: &mut NetCore, skb: SkBuff, source: Option<Ipv4Addr>, to: Ipv4Addr) -> Verdict {
+fn send(net: &mut NetCore, mut skb: SkBuff, source: Option<Ipv4Addr>, to: Ipv4Addr) -> Verdict {
     net.mib().inc(Snmp::IcmpOutMsgs);
+    skb.set_packet_type(PacketType::Outgoing);
     let meta = Outgoing {
         source,
         destination: to,
@@ -175,7 +176,10 @@ impl NetCore {
         };
         if quote(&mut skb, message, about.network_header()).is_some() {
             self.mib().inc(Snmp::IcmpOutDestUnreachs);
-            let _ = send(self, skb, Some(destination), source);
+            // About a packet of its own, a host tells itself.
+            let local = self.is_unicast_local(destination);
+            let from = if local { destination } else { source };
+            let _ = send(self, skb, Some(from), source);
         } else {
             self.consume_skb(skb);
         }
@@ -187,11 +191,23 @@ impl NetCore {
         let header = about.network_header();
         let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
         let is_icmp = IpProtocol(header[9]) == IpProtocol::ICMP;
-        about.packet_type() == PacketType::Host
-            && self.addresses.kind(destination) == AddressKind::Local
-            && fragment_offset == 0
-            && !is_icmp
-            && martian::check(source, destination).is_ok()
+        let to_one = match about.packet_type() {
+            PacketType::Host => self.addresses.kind(destination) == AddressKind::Local,
+            PacketType::Outgoing => self.addresses.kind(source) == AddressKind::Local,
+            _ => false,
+        };
+        to_one && fragment_offset == 0 && !is_icmp && self.is_one_host(source)
+    }
+
+    /// Whether an address can be that of one host, this one included.
+    fn is_one_host(&self, address: Ipv4Addr) -> bool {
+        match self.addresses.kind(address) {
+            AddressKind::Local => true,
+            AddressKind::Broadcast | AddressKind::Multicast => false,
+            AddressKind::Foreign => {
+                martian::check(address, Ipv4Addr::BROADCAST).is_ok() && !address.is_unspecified()
+            }
+        }
     }
 }
 

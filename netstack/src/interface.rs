@@ -14,17 +14,18 @@ use softnet_nic_hal::{
     LinkState, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
     RxMode, WatchdogReport,
 };
+use softnet_softirq::Cpu;
 use spin::Mutex;
 
 /// A queue of any NIC, as NAPI polls it.
 pub(crate) trait Queue: NapiPoll<Shard> {
     /// Posts empty frames until the ring is full.
-    fn fill(&mut self, shard: &mut Shard);
+    fn fill(&mut self, shard: &mut Shard, cpu: &mut Cpu);
 }
 
 impl<N: NicHal + 'static> Queue for QueueVector<N> {
-    fn fill(&mut self, shard: &mut Shard) {
-        QueueVector::fill(self, shard);
+    fn fill(&mut self, shard: &mut Shard, cpu: &mut Cpu) {
+        QueueVector::fill(self, shard, cpu);
     }
 }
 
@@ -130,6 +131,8 @@ pub struct Interface {
     pub(crate) queues: Mutex<Vec<QueueRecord>>,
     pub(crate) link_state: Mutex<LinkState>,
     pub(crate) gone: AtomicBool,
+    /// Whether a reset could not open the NIC again.
+    pub(crate) reset_failed: AtomicBool,
 }
 
 impl Interface {

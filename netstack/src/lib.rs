@@ -17,6 +17,9 @@ mod icmp;
 mod interface;
 mod ip;
 mod link;
+#[cfg(all(test, loom))]
+#[expect(clippy::unwrap_used, reason = "a model fails by panicking")]
+mod loom_models;
 pub mod martian;
 mod message;
 mod mib;

@@ -82,7 +82,10 @@ impl Taps {
     #[inline]
     pub(crate) fn dropped(&mut self, skb: &SkBuff, reason: DropReason, now_ns: u64) {
         for tap in &mut self.0 {
-            let direction = Direction::Incoming;
+            let direction = match skb.packet_type() {
+                PacketType::Outgoing => Direction::Outgoing,
+                _ => Direction::Incoming,
+            };
             let frame = skb.mac_header();
             tap.dropped(
                 Tapped {

@@ -12,11 +12,11 @@ use crate::neigh::{NeighConfig, NeighTable};
 use crate::peer::Peer;
 use crate::protocol::{Dropped, Verdict};
 use crate::rate::{IcmpLimits, IcmpRateLimit};
-use crate::route::{IfIndex, RouteTable};
+use crate::route::{IfIndex, IpPrefix, Route, RouteTable};
 use crate::skb::SkBuff;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use softnet_dma_ring::FrameCache;
 use softnet_softirq::Counter;
 
@@ -149,7 +149,7 @@ impl NetCore {
     /// frames are in use.
     #[must_use]
     pub fn alloc_skb(&mut self) -> Option<SkBuff> {
-        Some(SkBuff::new(self.cache.alloc()?, IfIndex(0)))
+        Some(SkBuff::outgoing(self.cache.alloc()?, IfIndex(0)))
     }
 
     /// A device of the stack.
@@ -215,7 +215,7 @@ impl NetCore {
             }
             None => return self.kfree_skb(skb, DropReason::DevReady),
         };
-        self.kfree_skb(SkBuff::new(frame, dev), DropReason::QdiscDrop)
+        self.kfree_skb(SkBuff::outgoing(frame, dev), DropReason::QdiscDrop)
     }
 
     fn hand_over(&self, cpu: usize, message: TxMessage) -> Result<(), softnet_dma_ring::Frame> {
@@ -242,7 +242,7 @@ impl NetCore {
         };
         self.tx_dirty = true;
         if let Err((frame, reason)) = refused {
-            let _ = self.kfree_skb(SkBuff::new(frame, dev), reason);
+            let _ = self.kfree_skb(SkBuff::outgoing(frame, dev), reason);
         }
     }
 
@@ -305,6 +305,27 @@ impl NetCore {
         }
     }
 
+    /// Takes an address away from a device, and the routes that send from it.
+    /// Another address of the same network gets the network's route. Returns
+    /// whether the device had it.
+    pub(crate) fn remove_address(&mut self, dev: IfIndex, address: Ipv4Addr) -> bool {
+        let Some(prefix_len) = self.addresses.remove(dev, address) else {
+            return false;
+        };
+        let source = Some(IpAddr::V4(address));
+        let elsewhere = self.addresses.is_local(address);
+        self.routes
+            .retain(|route| route.source != source || elsewhere && route.device != dev);
+        let heir = self.addresses.in_network(dev, address, prefix_len);
+        let prefix = IpPrefix::new(IpAddr::V4(address), prefix_len);
+        if let (Some(heir), Some(prefix)) = (heir, prefix) {
+            let route = Route::on_link(prefix, dev).with_source(IpAddr::V4(heir));
+            // It is there already if the heir's address was the first.
+            let _ = self.routes.add(route);
+        }
+        true
+    }
+
     /// Takes a device away from this CPU: its addresses, routes and neighbours,
     /// and the packets that wait in its transmit queues.
     pub(crate) fn remove_device(&mut self, dev: IfIndex) {
@@ -332,7 +353,7 @@ impl NetCore {
         for tx in device.take_tx() {
             if let TxSlot::Own(queue) = tx {
                 for frame in queue.into_unsent() {
-                    let _ = self.kfree_skb(SkBuff::new(frame, dev), DropReason::DevReady);
+                    let _ = self.kfree_skb(SkBuff::outgoing(frame, dev), DropReason::DevReady);
                 }
             }
         }

@@ -6,12 +6,19 @@
 //! once for a whole batch. Between the two stores and the two looks each side
 //! has a sequentially consistent fence: of the two, at least one sees the
 //! other (Dekker), so no wake-up is lost.
+//!
+//! Several threads may wait at one place, as senders wait for room at a CPU's
+//! door. They share one announcement, so only a wake-up takes it back, which
+//! wakes them all: a waiter that leaves cannot know whether another still
+//! relies on it. Leaving it costs one wake-up for nobody at the most.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 #[cfg(feature = "std")]
-use std::sync::{Condvar, Mutex, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(feature = "std")]
+use std::sync::PoisonError;
 
-/// A place where one application thread waits for any of its sockets.
+/// A place where applications wait for any of their sockets.
 ///
 /// Sockets that share a `Notify` are waited for together.
 #[derive(Debug, Default)]
@@ -61,16 +68,13 @@ impl Notify {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back.
-    pub(crate) fn disarm(&self) {
-        self.waiting.store(false, Ordering::Relaxed);
-    }
-
-    /// Wakes the waiter, if there is one, whatever has happened: for an
-    /// application that wants another of its threads back.
+    /// Wakes whoever waits, whatever has happened: for an application that wants
+    /// another of its threads back.
     #[cold]
     pub fn wake(&self) {
-        self.disarm();
+        // Relaxed: whoever announces after this has taken the sleeper's lock
+        // before, and so sees the wake-up that follows.
+        self.waiting.store(false, Ordering::Relaxed);
         #[cfg(feature = "std")]
         self.sleeper.wake();
     }
@@ -103,14 +107,41 @@ impl core::fmt::Debug for Sleeper {
 
 #[cfg(feature = "std")]
 impl Sleeper {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.wakes += 1;
         if let Some(listener) = &state.listener {
             listener();
         }
         drop(state);
         self.woken.notify_all();
+    }
+
+    /// Sleeps until there was a wake-up after the `seen`th; `false` when the
+    /// deadline passed instead.
+    fn sleep(&self, seen: u64, deadline: Option<std::time::Instant>) -> bool {
+        let mut state = self.lock();
+        while state.wakes == seen {
+            state = match deadline {
+                None => self
+                    .woken
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(std::time::Instant::now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    let woken = self.woken.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        true
     }
 }
 
@@ -119,13 +150,10 @@ impl Notify {
     /// Installs what else is called on a wake-up: on the packet path's thread,
     /// so it must be short (a write to an eventfd). The caller then arms the
     /// notification with [`rearm`](Self::rearm) whenever it is about to wait.
+    ///
+    /// It may be called without need: look at the sockets, and rearm.
     pub fn set_listener(&self, listener: impl Fn() + Send + 'static) {
-        let mut state = self
-            .sleeper
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        state.listener = Some(std::boxed::Box::new(listener));
+        self.sleeper.lock().listener = Some(std::boxed::Box::new(listener));
     }
 
     /// Asks for one wake-up of the listener. The caller looks at its sockets
@@ -143,49 +171,17 @@ impl Notify {
     ) -> bool {
         let deadline = timeout.and_then(|t| std::time::Instant::now().checked_add(t));
         loop {
-            let seen = self
-                .sleeper
-                .state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .wakes;
-            self.arm();
             if ready() {
-                self.disarm();
                 return true;
             }
-            if !self.sleep(seen, deadline) {
-                self.disarm();
+            let seen = self.sleeper.lock().wakes;
+            self.arm();
+            if ready() {
+                return true;
+            }
+            if !self.sleeper.sleep(seen, deadline) {
                 return ready();
             }
         }
-    }
-
-    /// Sleeps until there was a wake-up after the `seen`th; `false` when the
-    /// deadline passed instead.
-    fn sleep(&self, seen: u64, deadline: Option<std::time::Instant>) -> bool {
-        let mut state = self
-            .sleeper
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while state.wakes == seen {
-            state = match deadline {
-                None => self
-                    .sleeper
-                    .woken
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(std::time::Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    let woken = self.sleeper.woken.wait_timeout(state, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        true
     }
 }

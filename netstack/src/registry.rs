@@ -118,16 +118,18 @@ impl Registry {
 
     /// The application has let go of a socket: its slot and port are free, and
     /// all CPUs drop their parts.
-    pub(crate) fn close(&self, id: SocketId, peers: &[Peer]) {
+    pub(crate) fn close(&self, id: SocketId, port: u16, peers: &[Peer]) {
         let mut book = self.book.lock();
         book.retry(peers);
         for cpu in 0..peers.len() {
             book.close_on(cpu, id, peers);
         }
-        book.ports.retain(|_, sockets| {
+        if let Some(sockets) = book.ports.get_mut(&port) {
             sockets.retain(|(slot, _)| *slot != id.slot);
-            !sockets.is_empty()
-        });
+            if sockets.is_empty() {
+                book.ports.remove(&port);
+            }
+        }
         // A slot whose generations are used up is not given out again.
         let generation = &mut book.generations[id.slot as usize];
         if let Some(next) = generation.checked_add(1) {

@@ -5,7 +5,7 @@ use crate::early::{self, Station};
 use crate::link::{HandlerTaken, LinkLayer, PacketTap};
 use crate::message::{Control, TxMessage};
 use crate::netcore::NetCore;
-use crate::peer::Doors;
+use crate::peer::{Doors, TX_MESSAGES};
 use crate::protocol::{ProtocolHandler, Verdict};
 use crate::route::IfIndex;
 use crate::skb::SkBuff;
@@ -163,6 +163,20 @@ impl Shard {
         self.core.count_received(&verdict);
     }
 
+    /// Sends at most `most` of the packets that wait at this CPU's door.
+    #[inline]
+    fn send_waiting(&mut self, most: usize) {
+        for _ in 0..most {
+            match self.doors.tx.pop() {
+                Some(TxMessage::Udp { socket, frame, to }) => {
+                    self.transports.udp.send(&mut self.core, socket, frame, to);
+                }
+                Some(TxMessage::Xmit { dev, frame }) => self.core.xmit_handed(dev, frame),
+                None => return,
+            }
+        }
+    }
+
     /// The other CPU that a packet belongs to, if it is not this one.
     #[inline]
     fn steer(&self, skb: &mut SkBuff) -> Option<usize> {
@@ -203,18 +217,7 @@ impl SoftIrq<Shard> for NetTxAction {
 
     fn run(&mut self, cpu: &mut Cpu, shard: &mut Shard) {
         shard.begin(cpu);
-        for _ in 0..TX_BUDGET {
-            match shard.doors.tx.pop() {
-                Some(TxMessage::Udp { socket, frame, to }) => {
-                    shard
-                        .transports
-                        .udp
-                        .send(&mut shard.core, socket, frame, to);
-                }
-                Some(TxMessage::Xmit { dev, frame }) => shard.core.xmit_handed(dev, frame),
-                None => break,
-            }
-        }
+        shard.send_waiting(TX_BUDGET);
         if !shard.doors.tx.is_empty() {
             cpu.raise(Vector::NetTx);
         }
@@ -255,9 +258,16 @@ impl SoftIrq<Shard> for ControlAction {
         while let Some(message) = shard.doors.control.pop() {
             match message {
                 Control::Neighbour { dev, ip, mac, how } => {
-                    shard.core.neigh_learn(dev, ip, mac, how);
+                    // The device may have gone since.
+                    if shard.core.device(dev).is_some() {
+                        shard.core.neigh_learn(dev, ip, mac, how);
+                    }
                 }
-                Control::Close(id) => shard.transports.udp.close(id),
+                Control::Close(id) => {
+                    // What the application sent before it closed still leaves.
+                    shard.send_waiting(TX_MESSAGES);
+                    shard.transports.udp.close(id);
+                }
                 #[cfg(feature = "std")]
                 Control::Exec(work) => work(shard, cpu),
             }

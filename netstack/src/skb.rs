@@ -59,6 +59,15 @@ impl SkBuff {
         }
     }
 
+    /// A packet of this host, that will be sent on a device.
+    #[must_use]
+    #[inline]
+    pub(crate) fn outgoing(frame: Frame, dev: IfIndex) -> Self {
+        let mut skb = Self::new(frame, dev);
+        skb.packet_type = PacketType::Outgoing;
+        skb
+    }
+
     /// A received packet to this host, whose link-layer, network and transport
     /// headers start at these places of the buffer.
     #[inline]

@@ -48,16 +48,22 @@ impl Transports {
     /// (`ip_local_deliver_finish`).
     #[inline]
     pub(crate) fn receive(&mut self, core: &mut NetCore, protocol: u8, skb: SkBuff) -> Verdict {
-        core.mib().inc(Snmp::IpInDelivers);
         match IpProtocol(protocol) {
-            IpProtocol::UDP => self.udp.receive(core, skb),
-            IpProtocol::ICMP => icmp::receive(core, &self.udp, skb),
+            IpProtocol::UDP => {
+                core.mib().inc(Snmp::IpInDelivers);
+                self.udp.receive(core, skb)
+            }
+            IpProtocol::ICMP => {
+                core.mib().inc(Snmp::IpInDelivers);
+                icmp::receive(core, &self.udp, skb)
+            }
             _ => self.receive_other(core, protocol, skb),
         }
     }
 
     fn receive_other(&mut self, core: &mut NetCore, protocol: u8, skb: SkBuff) -> Verdict {
         if let Some((_, handler)) = self.others.iter_mut().find(|(have, _)| *have == protocol) {
+            core.mib().inc(Snmp::IpInDelivers);
             return handler.receive(&mut NetContext::transport(core), skb);
         }
         // RFC 1122 section 3.2.2.1: a protocol that nobody handles is answered.

@@ -64,7 +64,7 @@ impl Entry {
         if report.gone {
             self.interface.gone.store(true, Ordering::Release);
             self.work.push(Work::Gone(dev));
-        } else if report.tx_hang.is_some() {
+        } else if report.tx_hang.is_some() || self.interface.reset_failed.load(Ordering::Acquire) {
             self.work.push(Work::Reset(dev));
         }
         report.link.up && !report.gone

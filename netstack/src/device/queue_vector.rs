@@ -60,10 +60,9 @@ impl<N: NicHal> QueueVector<N> {
     }
 
     /// Fills the ring of a NIC that has just been opened.
-    pub(crate) fn fill(&mut self, shard: &mut Shard) {
+    pub(crate) fn fill(&mut self, shard: &mut Shard, cpu: &mut Cpu) {
         self.refill_at = (self.rx.free_slots() / 8).clamp(1, 32);
-        // A ring that stays short is refilled by the polls.
-        let _ = self.refill(shard);
+        self.refill_or_retry(shard, cpu);
     }
 
     /// Posts empty frames until the ring is full. Returns whether it is: when

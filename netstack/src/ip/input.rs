@@ -13,10 +13,11 @@ use core::net::Ipv4Addr;
 /// Takes a packet whose data starts at the IP header (`ip_rcv`).
 #[inline]
 pub(crate) fn receive(net: &mut NetContext<'_>, mut skb: SkBuff) -> Verdict {
-    net.mib().inc(Snmp::IpInReceives);
+    // What only a promiscuous device shows was not received by IP.
     if skb.packet_type() == PacketType::OtherHost {
         return net.kfree_skb(skb, DropReason::Otherhost);
     }
+    net.mib().inc(Snmp::IpInReceives);
     let (header, payload) = match Ipv4Header::parse(skb.data()) {
         Ok(parsed) => parsed,
         Err(error) => return bad_header(net, skb, error),
@@ -72,10 +73,12 @@ fn check_addresses(
         return Ok(());
     }
     martian::check(source, destination)?;
-    if net.is_unicast_local(source) {
-        return Err(DropReason::IpLocalSource);
+    match net.addresses.kind(source) {
+        AddressKind::Local => Err(DropReason::IpLocalSource),
+        // A connected network's own broadcast address; the others are martians.
+        AddressKind::Broadcast => Err(DropReason::IpInvalidSource),
+        AddressKind::Multicast | AddressKind::Foreign => Ok(()),
     }
-    Ok(())
 }
 
 /// RFC 1122 section 3.3.6: a packet to one host in a frame to many is somebody's

@@ -81,6 +81,10 @@ impl NetCore {
                 .primary(route.device)
                 .ok_or(SendFailure::NoRoute)?,
         };
+        // RFC 1122 section 3.2.1.3 (g): never seen outside of a host.
+        if source.is_loopback() {
+            return Err(SendFailure::Prohibited);
+        }
         let mtu = route.mtu.map_or(device.mtu(), |mtu| mtu.min(device.mtu()));
         Ok(Path {
             source,

@@ -75,7 +75,7 @@ pub struct UdpOptions {
     /// Bytes that may wait to be read, on each CPU (`SO_RCVBUF`); frames count
     /// with their whole size. At most [`RMEM_MAX`].
     pub receive_buffer: usize,
-    /// Time to live of what is sent (`IP_TTL`).
+    /// Time to live of what is sent (`IP_TTL`); 0 counts as 1.
     pub ttl: u8,
     /// Whether datagrams may be sent to everybody (`SO_BROADCAST`).
     pub broadcast: bool,

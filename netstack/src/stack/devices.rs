@@ -87,6 +87,7 @@ impl Stack {
             queues: Mutex::new(Vec::new()),
             link_state: Mutex::new(LinkState::default()),
             gone: AtomicBool::new(false),
+            reset_failed: AtomicBool::new(false),
         }
     }
 
@@ -225,19 +226,19 @@ fn attach<E: Executor>(
     for (at, queue) in opened.into_iter().enumerate() {
         mine[at % count].push((queue, at));
     }
-    for (cpu, own) in mine.into_iter().enumerate() {
+    for (on, own) in mine.into_iter().enumerate() {
         let records: Vec<_> = own
             .iter()
             .map(|(_, at)| (queues[*at].napi.clone(), queues[*at].tx.clone()))
             .collect();
         let interface = interface.clone();
-        cpus.exec(cpu, move |shard, _| {
+        cpus.exec(on, move |shard, cpu| {
             let mut tx: Vec<TxSlot> = (0..total)
                 .map(|queue| TxSlot::Remote { cpu: queue % count })
                 .collect();
             for ((mut queue, at), (napi, stats)) in own.into_iter().zip(records) {
                 tx[at] = TxSlot::Own(TxQueue::new(queue.tx, stats));
-                queue.rx.fill(shard);
+                queue.rx.fill(shard, cpu);
                 let installed = shard.softnet.install(&napi, queue.rx);
                 debug_assert!(
                     installed.is_ok(),
@@ -281,14 +282,19 @@ fn detach<E: Executor + CpuCount>(
     Ok(())
 }
 
-/// A hung transmitter: stops the NIC and opens it again.
+/// A hung transmitter: stops the NIC and opens it again. If it refuses, the
+/// watchdog has it tried again.
 fn reset<E: Executor + CpuCount>(
     cpus: &mut E,
     interface: &Arc<Interface>,
 ) -> Result<(), StackError> {
     detach(cpus, interface)?;
     let count = cpus.cpu_count();
-    bring_up(cpus, interface, count)
+    let opened = bring_up(cpus, interface, count);
+    interface
+        .reset_failed
+        .store(opened.is_err(), Ordering::Release);
+    opened
 }
 
 /// Takes the device out of service for good.

@@ -315,14 +315,7 @@ impl Stack {
         let IpAddr::V4(v4) = address else {
             return Err(StackError::Family(address));
         };
-        let removed = self.on_each_cpu(move |shard| {
-            let removed = shard.core.addresses.remove(dev, v4).is_some();
-            shard
-                .core
-                .routes
-                .retain(|route| route.source != Some(address));
-            removed
-        })?;
+        let removed = self.on_each_cpu(move |shard| shard.core.remove_address(dev, v4))?;
         removed
             .iter()
             .all(|&r| r)
@@ -408,11 +401,11 @@ fn add_loopback(shard: &mut Shard) {
     shard.core.addresses.add(LOOPBACK, address, 8);
 }
 
-#[cfg(feature = "std")]
 impl Drop for Stack {
     /// Stops the CPUs' threads, and then the NICs, so that no device reaches
     /// memory of the stack any more.
     fn drop(&mut self) {
+        #[cfg(feature = "std")]
         if self.stop().is_err() {
             // A CPU's thread has panicked, and has said so; its rings are gone.
             return;

@@ -5,7 +5,6 @@ use super::{Stack, StackError, UdpOptions};
 use crate::ip::Outgoing;
 use crate::registry::BindError;
 use crate::skb::SkBuff;
-use crate::sync::AtomicBool;
 use crate::udp::{Binding, NewPart, NewSocket, Shared, SocketId, UdpSocket};
 use crate::wire::ipv4::IpProtocol;
 use alloc::sync::Arc;
@@ -28,7 +27,6 @@ impl Stack {
         let (id, binding) = self.registry.open(local, address.port(), &self.peers)?;
         let shared = Arc::new(Shared {
             id,
-            closed: AtomicBool::new(false),
             error: 0.into(),
             notify: options.notify.clone().unwrap_or_default(),
             parts: (0..self.cpus()).map(|_| Default::default()).collect(),
@@ -65,7 +63,8 @@ impl Stack {
                 shared: shared.clone(),
                 queue: producer,
                 rcvbuf,
-                ttl: options.ttl,
+                // RFC 1122 section 3.2.1.7: never sent with 0.
+                ttl: options.ttl.max(1),
                 broadcast: options.broadcast,
             };
             self.exec(cpu, move |shard, _| {

@@ -16,7 +16,7 @@ pub(crate) use table::Binding;
 
 use crate::notify::Notify;
 use crate::skb::SkBuff;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -43,8 +43,6 @@ pub struct SocketId {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: SocketId,
-    /// Set once, when the application lets go of the socket.
-    pub(crate) closed: AtomicBool,
     /// The last asynchronous error (`SO_ERROR`): an [`ErrorCode`], or 0.
     pub(crate) error: AtomicU32,
     pub(crate) notify: Arc<Notify>,
@@ -176,7 +174,8 @@ impl Udp {
     /// Adds this CPU's part of a socket. Replaces what is in the slot.
     pub(crate) fn open(&mut self, new: NewPart, binding: Binding) {
         let slot = new.shared.id.slot;
-        self.table.remove(slot);
+        // The slot's last socket may be closed already, and this CPU not know.
+        self.close_slot(slot);
         let at = slot as usize;
         if self.parts.len() <= at {
             self.parts.resize_with(at + 1, || None);
@@ -207,11 +206,14 @@ impl Udp {
 
     /// Removes this CPU's part of a socket.
     pub(crate) fn close(&mut self, id: SocketId) {
-        if self.part(id).is_none() {
-            return;
+        if self.part(id).is_some() {
+            self.close_slot(id.slot);
         }
-        self.table.remove(id.slot);
-        if let Some(Some(part)) = self.parts.get_mut(id.slot as usize).map(Option::take) {
+    }
+
+    fn close_slot(&mut self, slot: u32) {
+        self.table.remove(slot);
+        if let Some(Some(part)) = self.parts.get_mut(slot as usize).map(Option::take) {
             // What the application has not read yet goes home with the queue,
             // and nobody will count it as taken.
             let left = part.enqueued.wrapping_sub(part.taken());

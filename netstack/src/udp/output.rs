@@ -17,7 +17,7 @@ impl Udp {
     /// Sends the payload in `frame`. What goes wrong is counted, and told to
     /// the socket as an asynchronous error.
     pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddr) {
-        let skb = SkBuff::new(frame, IfIndex(0));
+        let skb = SkBuff::outgoing(frame, IfIndex(0));
         let (Some(part), Some(binding)) = (self.part(id), self.table.binding(id.slot)) else {
             // The application closed the socket after it had sent.
             let _ = net.kfree_skb(skb, DropReason::SocketClose);
@@ -29,7 +29,9 @@ impl Udp {
             return;
         };
         let source = match binding.local {
-            Some(IpAddr::V4(address)) => Some(address),
+            // RFC 1122 section 3.2.1.3: a group or a broadcast address, to which
+            // a socket may be bound, is no source.
+            Some(IpAddr::V4(address)) if !net.addresses.is_group(address) => Some(address),
             _ => None,
         };
         let meta = Outgoing {
@@ -41,6 +43,9 @@ impl Udp {
         };
         match output(net, skb, binding.port, to, meta) {
             Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
+            // A full queue is no news of the network: as in Linux, it is counted,
+            // and the application hears nothing.
+            Err(SendFailure::Dropped) => net.mib().inc(Snmp::UdpSndbufErrors),
             Err(failure) => part.shared.set_error(failure.into()),
         }
     }

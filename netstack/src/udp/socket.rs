@@ -38,7 +38,9 @@ pub enum RecvError {
     #[error("an earlier datagram was too long for the device's MTU")]
     MessageTooLong,
     /// An earlier datagram was to everybody, and the socket is not allowed to.
-    #[error("the destination needs the permission to broadcast")]
+    #[error(
+        "the destination needs the permission to broadcast, or the source may not leave the host"
+    )]
     Prohibited,
 }
 
@@ -427,8 +429,8 @@ mod blocking {
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
-        self.registry.close(self.shared.id, &self.peers);
+        let port = self.local.port();
+        self.registry.close(self.shared.id, port, &self.peers);
     }
 }
 
