@@ -34,7 +34,7 @@
 mod machine;
 pub mod report;
 
-pub use machine::{Machine, MachineError, NicConfig, Progress, Time};
+pub use machine::{Machine, MachineError, NicConfig, Progress, Time, run_together};
 
 pub use softnet_dma_ring as dma_ring;
 pub use softnet_e1000 as e1000;

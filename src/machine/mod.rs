@@ -1,6 +1,7 @@
 //! A stack with emulated NICs: one owner of everything.
 
 mod nic;
+mod together;
 mod watch;
 
 use crate::report::Report;
@@ -16,6 +17,7 @@ use softnet_softirq::{Clock, MonotonicClock, VirtualClock};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+pub use together::run_together;
 
 /// Where a machine takes its time from.
 #[derive(Clone, Debug, Default)]

@@ -33,7 +33,7 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if line.is_empty() {
+        if cause.starts_with(&line) {
             line = cause;
         } else if !line.contains(&cause) {
             line = format!("{line}: {cause}");
