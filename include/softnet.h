@@ -41,7 +41,7 @@
 #include <sys/socket.h>
 
 // What a call came to. Zero is success, everything else is negative.
-typedef enum softnet_result {
+typedef enum {
     // The call did what it was asked to do.
     SOFTNET_RESULT_OK = 0,
     // A pointer or a handle is NULL that must not be.
@@ -98,7 +98,7 @@ typedef enum softnet_result {
 } softnet_result;
 
 // Where a stack takes its time from.
-typedef enum softnet_clock {
+typedef enum {
     // The system's monotonic clock, from 0 on.
     SOFTNET_CLOCK_MONOTONIC = 0,
     // A clock that stands still until softnet_stack_advance(),
@@ -127,7 +127,7 @@ typedef struct softnet_wire softnet_wire;
 
 // The shape of a stack. Fill it with softnet_config_init(), then change what
 // should be different.
-typedef struct softnet_config {
+typedef struct {
     // Bytes of this structure; softnet_config_init() sets it.
     size_t size;
     // CPUs, 1 to 64: each has its own share of the flows, and its own thread
@@ -147,7 +147,7 @@ typedef struct softnet_config {
 
 // How a NIC is plugged in. Fill it with softnet_nic_config_init(), then change
 // what should be different.
-typedef struct softnet_nic_config {
+typedef struct {
     // Bytes of this structure; softnet_nic_config_init() sets it.
     size_t size;
     // The chip: "e1000" (Intel 82540EM), or NULL for the same.
@@ -164,9 +164,39 @@ typedef struct softnet_nic_config {
     uint8_t promiscuous;
 } softnet_nic_config;
 
+// What one turn of an inline stack came to.
+typedef struct {
+    // When the next timer is due, in nanoseconds of the stack's clock;
+    // UINT64_MAX: only after something from outside.
+    uint64_t next_event_ns;
+    // 1 if a device or a softirq did anything, 0 if nothing is left to do at
+    // this time.
+    uint32_t worked;
+    // 0.
+    uint32_t reserved;
+} softnet_progress;
+
+// A datagram that was received without a copy.
+typedef struct {
+    // What is given back with softnet_frame_release() or softnet_frame_send().
+    softnet_frame *frame;
+    // The payload, which may be changed in place. It is the caller's until the
+    // frame is given back.
+    uint8_t *data;
+    // Bytes of the payload.
+    size_t len;
+    // When it was received, in nanoseconds of the stack's clock; UINT64_MAX if
+    // that is not known.
+    uint64_t timestamp_ns;
+    // Who sent it.
+    struct sockaddr_storage from;
+    // To which of the stack's addresses, or to which broadcast address.
+    struct sockaddr_storage to;
+} softnet_datagram;
+
 // The main counters of a stack, of all its CPUs and NICs together, from its
 // beginning. softnet_counters_visit() has all the others.
-typedef struct softnet_counters {
+typedef struct {
     // Bytes of this structure that were filled.
     size_t size;
     // When they were read, in nanoseconds of the stack's clock.
@@ -212,7 +242,7 @@ typedef struct softnet_counters {
 
 // One counter, as softnet_counters_visit() shows it. The texts are valid during
 // the call.
-typedef struct softnet_counter {
+typedef struct {
     // Where it comes from: "device" (as in `ip -s link`), "ethtool", "queue",
     // "chip", "wire", "interrupts", "softirqs", "softnet_stat", "snmp" or
     // "drops".
@@ -232,173 +262,11 @@ typedef struct softnet_counter {
 
 // What softnet_counters_visit() calls for each counter, with the caller's `user`.
 // It must return: no longjmp(3), no exception. It may call the library.
-typedef void (*softnet_counter_fn)(void *user, const struct softnet_counter *counter);
-
-// A datagram that was received without a copy.
-typedef struct softnet_datagram {
-    // What is given back with softnet_frame_release() or softnet_frame_send().
-    struct softnet_frame *frame;
-    // The payload, which may be changed in place. It is the caller's until the
-    // frame is given back.
-    uint8_t *data;
-    // Bytes of the payload.
-    size_t len;
-    // When it was received, in nanoseconds of the stack's clock; UINT64_MAX if
-    // that is not known.
-    uint64_t timestamp_ns;
-    // Who sent it.
-    struct sockaddr_storage from;
-    // To which of the stack's addresses, or to which broadcast address.
-    struct sockaddr_storage to;
-} softnet_datagram;
-
-// What one turn of an inline stack came to.
-typedef struct softnet_progress {
-    // When the next timer is due, in nanoseconds of the stack's clock;
-    // UINT64_MAX: only after something from outside.
-    uint64_t next_event_ns;
-    // 1 if a device or a softirq did anything, 0 if nothing is left to do at
-    // this time.
-    uint32_t worked;
-    // 0.
-    uint32_t reserved;
-} softnet_progress;
+typedef void (*softnet_counter_fn)(void *user, const softnet_counter *counter);
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
-
-// Fills a configuration with the defaults that its fields tell. `size` is
-// `sizeof *config`.
-//
-// Thread-safe.
-enum softnet_result softnet_config_init(struct softnet_config *config, size_t size);
-
-// Fills a NIC's configuration with the defaults that its fields tell. `size` is
-// `sizeof *config`.
-//
-// Thread-safe.
-enum softnet_result softnet_nic_config_init(struct softnet_nic_config *config,
-                                            size_t size);
-
-// Reads the main counters. `size` is `sizeof *out_counters`.
-//
-// The packets go on meanwhile: the counters of a stack at rest add up, those of
-// a stack at work nearly do.
-//
-// Thread-safe.
-enum softnet_result softnet_counters_read(struct softnet_stack *stack,
-                                          struct softnet_counters *out_counters,
-                                          size_t size);
-
-// Calls `visit` on this thread for every counter of the stack, drops by reason
-// with their explanations included. The counters are read before the first call.
-//
-// Thread-safe.
-enum softnet_result softnet_counters_visit(struct softnet_stack *stack,
-                                           softnet_counter_fn visit,
-                                           void *user);
-
-// Receives a datagram without a copy: `*out_datagram` points into the frame that
-// the NIC filled. `timeout_ms` and the results are those of softnet_recvfrom().
-//
-// The frame is lent to the caller, who gives it back with
-// softnet_frame_release() or softnet_frame_send(). As long as it is lent the NIC
-// cannot use it: a stack has `frames` of them. Closing the socket, or freeing the
-// stack, does not take it back.
-//
-// SOFTNET_RESULT_NO_RESOURCES: too many handles are open; the datagram is lost.
-//
-// Thread-safe.
-enum softnet_result softnet_recv_borrow(struct softnet_sock *sock,
-                                        int timeout_ms,
-                                        struct softnet_datagram *out_datagram);
-
-// Gives a borrowed frame back: its payload must not be touched any more.
-//
-// Thread-safe.
-enum softnet_result softnet_frame_release(struct softnet_frame *frame);
-
-// Sends a borrowed frame, with its payload as it is now, to `addr`: an answer
-// without a copy. On success the frame is given back; after a failure it is still
-// the caller's, and can be sent again or released.
-//
-// The results are those of softnet_sendto().
-//
-// Thread-safe.
-enum softnet_result softnet_frame_send(struct softnet_sock *sock,
-                                       struct softnet_frame *frame,
-                                       const struct sockaddr *addr,
-                                       socklen_t addrlen);
-
-// Plugs an emulated NIC into the stack and into `wire`, binds its driver, and
-// puts it into service. `config` may be NULL, for the defaults; it is not kept.
-// The link comes up about a millisecond of the stack's clock later:
-// softnet_nic_wait_link().
-//
-// `wire` belongs to the NIC from now on, whatever the outcome, unless its handle
-// is refused. The stack owns the NIC: softnet_nic_remove() removes it earlier
-// than softnet_stack_free().
-//
-// SOFTNET_RESULT_DEVICE: the driver does not take the NIC as it is configured.
-// SOFTNET_RESULT_UNSUPPORTED: there is no such model.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_nic_add(struct softnet_stack *stack,
-                                    const struct softnet_nic_config *config,
-                                    struct softnet_wire *wire,
-                                    struct softnet_nic **out_nic);
-
-// Takes a NIC out of service and unplugs it. Its handle is bad afterwards.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_nic_remove(struct softnet_nic *nic);
-
-// Waits until the NIC's link is up, at most `timeout_ms` milliseconds (-1: for
-// as long as it takes). An inline stack runs meanwhile, on the calling thread.
-//
-// SOFTNET_RESULT_TIMED_OUT: it is still down. What a TAP lacks then is
-// `ip link set NAME up`.
-//
-// Thread-safe; calls that run or change a stack wait for each other.
-enum softnet_result softnet_nic_wait_link(struct softnet_nic *nic, int timeout_ms);
-
-// The NIC's station address: 6 bytes are stored.
-//
-// Thread-safe.
-enum softnet_result softnet_nic_mac(struct softnet_nic *nic, uint8_t *out_mac);
-
-// Gives the NIC an address with its network, as in "10.0.0.2/24", and the route
-// to that network.
-//
-// SOFTNET_RESULT_INVALID: the text is no such address, or no host's.
-// SOFTNET_RESULT_EXISTS: the NIC has it already.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_nic_add_address(struct softnet_nic *nic,
-                                            const char *address);
-
-// Adds a route through the NIC: `destination` is a network such as
-// "192.0.2.0/24", or "default"; `gateway` is the router's address, or NULL if the
-// network is on the NIC's own link.
-//
-// SOFTNET_RESULT_INVALID: a text is no such address.
-// SOFTNET_RESULT_EXISTS: there is such a route already.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_nic_add_route(struct softnet_nic *nic,
-                                          const char *destination,
-                                          const char *gateway);
-
-// Sets a neighbour's station address for good, so that it is never asked for by
-// ARP. `address` is a text such as "10.0.0.1"; `mac` are 6 bytes.
-//
-// SOFTNET_RESULT_INVALID: the text is no such address.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_nic_add_neighbour(struct softnet_nic *nic,
-                                              const char *address,
-                                              const uint8_t *mac);
 
 // A few words for a result. For a number that is no result they say that.
 //
@@ -424,6 +292,213 @@ const char *softnet_last_error(void);
 // Thread-safe.
 const char *softnet_version(void);
 
+// Fills a configuration with the defaults that its fields tell. `size` is
+// `sizeof *config`.
+//
+// Thread-safe.
+softnet_result softnet_config_init(softnet_config *config, size_t size);
+
+// Fills a NIC's configuration with the defaults that its fields tell. `size` is
+// `sizeof *config`.
+//
+// Thread-safe.
+softnet_result softnet_nic_config_init(softnet_nic_config *config, size_t size);
+
+// Makes a stack. It has no NIC yet, and is inline: it does nothing but in the
+// calls that run it, on the calling thread. softnet_stack_start() gives it
+// threads. `config` may be NULL, for the defaults; it is not kept.
+//
+// The caller owns `*out_stack` and frees it with softnet_stack_free(). On a
+// failure nothing is stored.
+//
+// SOFTNET_RESULT_INVALID: the configuration cannot be.
+//
+// Thread-safe.
+softnet_result softnet_stack_new(const softnet_config *config,
+                                 softnet_stack **out_stack);
+
+// Stops and frees a stack with its NICs and sockets: all their handles are bad
+// afterwards, and calls that wait for a datagram return SOFTNET_RESULT_CLOSED.
+// Frames that were borrowed stay until they are released.
+//
+// Thread-safe. Waits until other calls on the stack have returned.
+softnet_result softnet_stack_free(softnet_stack *stack);
+
+// Gives each CPU of the stack, and each NIC, a thread of its own. From now on
+// it runs by itself.
+//
+// `pin_to` names the machine's core for each CPU of the stack, as far as
+// `pin_count` goes; NULL and 0 leave that to the system. An idle CPU spins for
+// `spin_ns` nanoseconds before it sleeps.
+//
+// SOFTNET_RESULT_STATE: it runs already, or its clock is virtual.
+// SOFTNET_RESULT_SYSTEM: no thread can be had.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_stack_start(softnet_stack *stack,
+                                   const uint32_t *pin_to,
+                                   size_t pin_count,
+                                   uint64_t spin_ns);
+
+// Takes the CPUs and NICs back from their threads: the stack is inline again,
+// with its NICs and sockets. Does nothing if it is inline.
+//
+// A receive that waits on another thread goes on waiting.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_stack_stop(softnet_stack *stack);
+
+// Runs an inline stack for one turn on the calling thread: each NIC once, then
+// each CPU once. `out_progress` may be NULL.
+//
+// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
+//
+// Thread-safe; calls that run or change a stack wait for each other.
+softnet_result softnet_stack_run_once(softnet_stack *stack,
+                                      softnet_progress *out_progress);
+
+// Runs an inline stack on the calling thread until nothing is left to do at this
+// time. `out_next_event_ns` may be NULL; it is told when the next timer is due,
+// in nanoseconds of the stack's clock, or UINT64_MAX for never.
+//
+// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
+//
+// Thread-safe; calls that run or change a stack wait for each other.
+softnet_result softnet_stack_run_until_idle(softnet_stack *stack,
+                                            uint64_t *out_next_event_ns);
+
+// Runs an inline stack on the calling thread for `ns` nanoseconds of its clock.
+// A virtual clock is moved from event to event, with the monotonic one the call
+// sleeps between them.
+//
+// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
+//
+// Thread-safe; calls that run or change a stack wait for each other.
+softnet_result softnet_stack_run_for(softnet_stack *stack, uint64_t ns);
+
+// The stack's clock, in nanoseconds.
+//
+// Thread-safe.
+softnet_result softnet_stack_now(softnet_stack *stack, uint64_t *out_ns);
+
+// Moves a virtual clock forward by `ns` nanoseconds, and runs nothing: the
+// timers that are due then run in the next turn.
+//
+// SOFTNET_RESULT_STATE: the clock is not virtual.
+//
+// Thread-safe.
+softnet_result softnet_stack_advance(softnet_stack *stack, uint64_t ns);
+
+// Opens a wire by its description:
+//
+// - "tap:NAME": a TAP interface of the kernel, made if there is none of that
+//   name. Bringing it up and giving it an address is left to the caller
+//   (`ip link set NAME up`). Needs CAP_NET_ADMIN, or a TAP that belongs to the
+//   user.
+// - "replay:FILE": the packets of a pcap or pcapng file arrive, as fast as the
+//   NIC takes them; what is sent is counted and gone.
+//
+// The caller owns `*out_wire`, until softnet_nic_add() takes it over or
+// softnet_wire_free() frees it. On a failure nothing is stored.
+//
+// SOFTNET_RESULT_UNSUPPORTED: there is no wire of that description.
+// SOFTNET_RESULT_SYSTEM: the interface or the file cannot be opened;
+// softnet_last_error() says why and what to do.
+//
+// Thread-safe.
+softnet_result softnet_wire_open(const char *description, softnet_wire **out_wire);
+
+// Makes a cable with two ends, each for one NIC, of the same stack or of
+// different ones.
+//
+// The caller owns both ends, as in softnet_wire_open().
+//
+// Thread-safe.
+softnet_result softnet_wire_cable(softnet_wire **out_left, softnet_wire **out_right);
+
+// Records every frame that passes the wire, both ways, in a new pcapng file. The
+// file is complete when the NIC is removed, or its stack freed.
+//
+// SOFTNET_RESULT_SYSTEM: the file cannot be made.
+//
+// Thread-safe.
+softnet_result softnet_wire_record(softnet_wire *wire, const char *path);
+
+// Frees a wire that no NIC was plugged into.
+//
+// Thread-safe.
+softnet_result softnet_wire_free(softnet_wire *wire);
+
+// Plugs an emulated NIC into the stack and into `wire`, binds its driver, and
+// puts it into service. `config` may be NULL, for the defaults; it is not kept.
+// The link comes up about a millisecond of the stack's clock later:
+// softnet_nic_wait_link().
+//
+// `wire` belongs to the NIC from now on, whatever the outcome, unless its handle
+// is refused. The stack owns the NIC: softnet_nic_remove() removes it earlier
+// than softnet_stack_free().
+//
+// SOFTNET_RESULT_DEVICE: the driver does not take the NIC as it is configured.
+// SOFTNET_RESULT_UNSUPPORTED: there is no such model.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_nic_add(softnet_stack *stack,
+                               const softnet_nic_config *config,
+                               softnet_wire *wire,
+                               softnet_nic **out_nic);
+
+// Takes a NIC out of service and unplugs it. Its handle is bad afterwards.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_nic_remove(softnet_nic *nic);
+
+// Waits until the NIC's link is up, at most `timeout_ms` milliseconds (-1: for
+// as long as it takes). An inline stack runs meanwhile, on the calling thread;
+// with a virtual clock the timeout is of that clock, and must not be -1.
+//
+// SOFTNET_RESULT_TIMED_OUT: it is still down. What a TAP lacks then is
+// `ip link set NAME up`.
+//
+// Thread-safe; calls that run or change a stack wait for each other, for some
+// milliseconds of this one.
+softnet_result softnet_nic_wait_link(softnet_nic *nic, int timeout_ms);
+
+// The NIC's station address: 6 bytes are stored.
+//
+// Thread-safe.
+softnet_result softnet_nic_mac(softnet_nic *nic, uint8_t *out_mac);
+
+// Gives the NIC an address with its network, as in "10.0.0.2/24", and the route
+// to that network.
+//
+// SOFTNET_RESULT_INVALID: the text is no such address, or no host's.
+// SOFTNET_RESULT_EXISTS: the NIC has it already.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_nic_add_address(softnet_nic *nic, const char *address);
+
+// Adds a route through the NIC: `destination` is a network such as
+// "192.0.2.0/24", or "default"; `gateway` is the router's address, or NULL if the
+// network is on the NIC's own link.
+//
+// SOFTNET_RESULT_INVALID: a text is no such address.
+// SOFTNET_RESULT_EXISTS: there is such a route already.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_nic_add_route(softnet_nic *nic,
+                                     const char *destination,
+                                     const char *gateway);
+
+// Sets a neighbour's station address for good, so that it is never asked for by
+// ARP. `address` is a text such as "10.0.0.1"; `mac` are 6 bytes.
+//
+// SOFTNET_RESULT_INVALID: the text is no such address.
+//
+// Thread-safe; calls that change a stack wait for each other.
+softnet_result softnet_nic_add_neighbour(softnet_nic *nic,
+                                         const char *address,
+                                         const uint8_t *mac);
+
 // Makes a socket: socket(2). `domain` is AF_INET, `type` is SOCK_DGRAM,
 // `protocol` is 0 or IPPROTO_UDP.
 //
@@ -432,11 +507,11 @@ const char *softnet_version(void);
 // SOFTNET_RESULT_UNSUPPORTED: any other kind of socket.
 //
 // Thread-safe.
-enum softnet_result softnet_socket(struct softnet_stack *stack,
-                                   int domain,
-                                   int type,
-                                   int protocol,
-                                   struct softnet_sock **out_sock);
+softnet_result softnet_socket(softnet_stack *stack,
+                              int domain,
+                              int type,
+                              int protocol,
+                              softnet_sock **out_sock);
 
 // Binds a socket to an address of the stack: bind(2). INADDR_ANY takes datagrams
 // to any of its addresses, port 0 asks for an ephemeral port.
@@ -445,9 +520,9 @@ enum softnet_result softnet_socket(struct softnet_stack *stack,
 // SOFTNET_RESULT_BOUND: the socket is bound already.
 //
 // Thread-safe.
-enum softnet_result softnet_bind(struct softnet_sock *sock,
-                                 const struct sockaddr *addr,
-                                 socklen_t addrlen);
+softnet_result softnet_bind(softnet_sock *sock,
+                            const struct sockaddr *addr,
+                            socklen_t addrlen);
 
 // Connects a socket: connect(2). It then receives from that peer alone, sends
 // there by default, and hears of ICMP errors. A socket that is not bound gets an
@@ -456,9 +531,9 @@ enum softnet_result softnet_bind(struct softnet_sock *sock,
 // SOFTNET_RESULT_NETWORK_UNREACHABLE: there is no route to the peer.
 //
 // Thread-safe.
-enum softnet_result softnet_connect(struct softnet_sock *sock,
-                                    const struct sockaddr *addr,
-                                    socklen_t addrlen);
+softnet_result softnet_connect(softnet_sock *sock,
+                               const struct sockaddr *addr,
+                               socklen_t addrlen);
 
 // Sends a datagram of `len` bytes to `addr`: sendto(2), without waiting. `buf`
 // is copied. A socket that is not bound gets an ephemeral port.
@@ -472,11 +547,11 @@ enum softnet_result softnet_connect(struct softnet_sock *sock,
 // SOFTNET_RESULT_NO_RESOURCES: all frames are in use.
 //
 // Thread-safe.
-enum softnet_result softnet_sendto(struct softnet_sock *sock,
-                                   const void *buf,
-                                   size_t len,
-                                   const struct sockaddr *addr,
-                                   socklen_t addrlen);
+softnet_result softnet_sendto(softnet_sock *sock,
+                              const void *buf,
+                              size_t len,
+                              const struct sockaddr *addr,
+                              socklen_t addrlen);
 
 // Sends a datagram of `len` bytes to the connected peer: send(2). As
 // softnet_sendto() otherwise.
@@ -484,9 +559,7 @@ enum softnet_result softnet_sendto(struct softnet_sock *sock,
 // SOFTNET_RESULT_NOT_CONNECTED: there is no peer.
 //
 // Thread-safe.
-enum softnet_result softnet_send(struct softnet_sock *sock,
-                                 const void *buf,
-                                 size_t len);
+softnet_result softnet_send(softnet_sock *sock, const void *buf, size_t len);
 
 // Receives a datagram into `buf`, which has room for `len` bytes: recvfrom(2).
 // What does not fit is lost. `*out_len` is told how many bytes were stored.
@@ -506,30 +579,30 @@ enum softnet_result softnet_send(struct softnet_sock *sock,
 // datagram of a connected socket; the next call receives again.
 //
 // Thread-safe.
-enum softnet_result softnet_recvfrom(struct softnet_sock *sock,
-                                     void *buf,
-                                     size_t len,
-                                     int timeout_ms,
-                                     struct sockaddr *addr,
-                                     socklen_t *addrlen,
-                                     size_t *out_len);
+softnet_result softnet_recvfrom(softnet_sock *sock,
+                                void *buf,
+                                size_t len,
+                                int timeout_ms,
+                                struct sockaddr *addr,
+                                socklen_t *addrlen,
+                                size_t *out_len);
 
 // The address that the socket is bound to: getsockname(2). Zeros if it is not
 // bound.
 //
 // Thread-safe.
-enum softnet_result softnet_getsockname(struct softnet_sock *sock,
-                                        struct sockaddr *addr,
-                                        socklen_t *addrlen);
+softnet_result softnet_getsockname(softnet_sock *sock,
+                                   struct sockaddr *addr,
+                                   socklen_t *addrlen);
 
 // The peer that the socket is connected to: getpeername(2).
 //
 // SOFTNET_RESULT_NOT_CONNECTED: there is none.
 //
 // Thread-safe.
-enum softnet_result softnet_getpeername(struct softnet_sock *sock,
-                                        struct sockaddr *addr,
-                                        socklen_t *addrlen);
+softnet_result softnet_getpeername(softnet_sock *sock,
+                                   struct sockaddr *addr,
+                                   socklen_t *addrlen);
 
 // A file descriptor that poll(2) finds readable (POLLIN) when the socket may have
 // a datagram or an error: for event loops that wait for other things too.
@@ -542,13 +615,13 @@ enum softnet_result softnet_getpeername(struct softnet_sock *sock,
 // It belongs to the socket and is closed with it.
 //
 // Thread-safe.
-enum softnet_result softnet_poll_fd(struct softnet_sock *sock, int *out_fd);
+softnet_result softnet_poll_fd(softnet_sock *sock, int *out_fd);
 
 // Closes a socket: close(2). Its handle is bad afterwards. A receive that waits
 // on another thread returns SOFTNET_RESULT_CLOSED.
 //
 // Thread-safe.
-enum softnet_result softnet_close(struct softnet_sock *sock);
+softnet_result softnet_close(softnet_sock *sock);
 
 // Sets an option of a socket: setsockopt(2). The value is an int.
 //
@@ -563,11 +636,11 @@ enum softnet_result softnet_close(struct softnet_sock *sock);
 // SOFTNET_RESULT_INVALID: the value is out of its range, or no int.
 //
 // Thread-safe.
-enum softnet_result softnet_setsockopt(struct softnet_sock *sock,
-                                       int level,
-                                       int optname,
-                                       const void *optval,
-                                       socklen_t optlen);
+softnet_result softnet_setsockopt(softnet_sock *sock,
+                                  int level,
+                                  int optname,
+                                  const void *optval,
+                                  socklen_t optlen);
 
 // Reads an option of a socket: getsockopt(2). The value is an int; `*optlen` says
 // how much room is there, and is told how many bytes were stored.
@@ -579,138 +652,61 @@ enum softnet_result softnet_setsockopt(struct softnet_sock *sock,
 // SOFTNET_RESULT_UNSUPPORTED: there is no such option.
 //
 // Thread-safe.
-enum softnet_result softnet_getsockopt(struct softnet_sock *sock,
-                                       int level,
-                                       int optname,
-                                       void *optval,
-                                       socklen_t *optlen);
+softnet_result softnet_getsockopt(softnet_sock *sock,
+                                  int level,
+                                  int optname,
+                                  void *optval,
+                                  socklen_t *optlen);
 
-// Makes a stack. It has no NIC yet, and is inline: it does nothing but in the
-// calls that run it, on the calling thread. softnet_stack_start() gives it
-// threads. `config` may be NULL, for the defaults; it is not kept.
+// Receives a datagram without a copy: `*out_datagram` points into the frame that
+// the NIC filled. `timeout_ms` and the results are those of softnet_recvfrom().
 //
-// The caller owns `*out_stack` and frees it with softnet_stack_free(). On a
-// failure nothing is stored.
+// The frame is lent to the caller, who gives it back with
+// softnet_frame_release() or softnet_frame_send(). As long as it is lent the NIC
+// cannot use it: a stack has `frames` of them. Closing the socket, or freeing the
+// stack, does not take it back.
 //
-// SOFTNET_RESULT_INVALID: the configuration cannot be.
+// SOFTNET_RESULT_NO_RESOURCES: too many handles are open; the datagram is lost.
 //
 // Thread-safe.
-enum softnet_result softnet_stack_new(const struct softnet_config *config,
-                                      struct softnet_stack **out_stack);
+softnet_result softnet_recv_borrow(softnet_sock *sock,
+                                   int timeout_ms,
+                                   softnet_datagram *out_datagram);
 
-// Stops and frees a stack with its NICs and sockets: all their handles are bad
-// afterwards, and calls that wait for a datagram return SOFTNET_RESULT_CLOSED.
-// Frames that were borrowed stay until they are released.
-//
-// Thread-safe. Waits until other calls on the stack have returned.
-enum softnet_result softnet_stack_free(struct softnet_stack *stack);
-
-// Gives each CPU of the stack, and each NIC, a thread of its own. From now on
-// it runs by itself.
-//
-// `pin_to` names the machine's core for each CPU of the stack, as far as
-// `pin_count` goes; NULL and 0 leave that to the system. An idle CPU spins for
-// `spin_ns` nanoseconds before it sleeps.
-//
-// SOFTNET_RESULT_STATE: it runs already, or its clock is virtual.
-// SOFTNET_RESULT_SYSTEM: no thread can be had.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_stack_start(struct softnet_stack *stack,
-                                        const uint32_t *pin_to,
-                                        size_t pin_count,
-                                        uint64_t spin_ns);
-
-// Takes the CPUs and NICs back from their threads: the stack is inline again,
-// with its NICs and sockets. Does nothing if it is inline.
-//
-// A receive that waits on another thread goes on waiting.
-//
-// Thread-safe; calls that change a stack wait for each other.
-enum softnet_result softnet_stack_stop(struct softnet_stack *stack);
-
-// Runs an inline stack for one turn on the calling thread: each NIC once, then
-// each CPU once. `out_progress` may be NULL.
-//
-// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
-//
-// Thread-safe; calls that run or change a stack wait for each other.
-enum softnet_result softnet_stack_run_once(struct softnet_stack *stack,
-                                           struct softnet_progress *out_progress);
-
-// Runs an inline stack on the calling thread until nothing is left to do at this
-// time. `out_next_event_ns` may be NULL; it is told when the next timer is due,
-// in nanoseconds of the stack's clock, or UINT64_MAX for never.
-//
-// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
-//
-// Thread-safe; calls that run or change a stack wait for each other.
-enum softnet_result softnet_stack_run_until_idle(struct softnet_stack *stack,
-                                                 uint64_t *out_next_event_ns);
-
-// Runs an inline stack on the calling thread for `ns` nanoseconds of its clock.
-// A virtual clock is moved from event to event, with the monotonic one the call
-// sleeps between them.
-//
-// SOFTNET_RESULT_STATE: the stack runs on threads of its own.
-//
-// Thread-safe; calls that run or change a stack wait for each other.
-enum softnet_result softnet_stack_run_for(struct softnet_stack *stack, uint64_t ns);
-
-// The stack's clock, in nanoseconds.
+// Gives a borrowed frame back: its payload must not be touched any more.
 //
 // Thread-safe.
-enum softnet_result softnet_stack_now(struct softnet_stack *stack, uint64_t *out_ns);
+softnet_result softnet_frame_release(softnet_frame *frame);
 
-// Moves a virtual clock forward by `ns` nanoseconds, and runs nothing: the
-// timers that are due then run in the next turn.
+// Sends a borrowed frame, with its payload as it is now, to `addr`: an answer
+// without a copy. On success the frame is given back; after a failure it is still
+// the caller's, and can be sent again or released.
 //
-// SOFTNET_RESULT_STATE: the clock is not virtual.
+// The results are those of softnet_sendto().
 //
 // Thread-safe.
-enum softnet_result softnet_stack_advance(struct softnet_stack *stack, uint64_t ns);
+softnet_result softnet_frame_send(softnet_sock *sock,
+                                  softnet_frame *frame,
+                                  const struct sockaddr *addr,
+                                  socklen_t addrlen);
 
-// Opens a wire by its description:
+// Reads the main counters. `size` is `sizeof *out_counters`.
 //
-// - "tap:NAME": a TAP interface of the kernel, made if there is none of that
-//   name. Bringing it up and giving it an address is left to the caller
-//   (`ip link set NAME up`). Needs CAP_NET_ADMIN, or a TAP that belongs to the
-//   user.
-// - "replay:FILE": the packets of a pcap or pcapng file arrive, as fast as the
-//   NIC takes them; what is sent is counted and gone.
-//
-// The caller owns `*out_wire`, until softnet_nic_add() takes it over or
-// softnet_wire_free() frees it. On a failure nothing is stored.
-//
-// SOFTNET_RESULT_UNSUPPORTED: there is no wire of that description.
-// SOFTNET_RESULT_SYSTEM: the interface or the file cannot be opened;
-// softnet_last_error() says why and what to do.
+// The packets go on meanwhile: the counters of a stack at rest add up, those of
+// a stack at work nearly do.
 //
 // Thread-safe.
-enum softnet_result softnet_wire_open(const char *description,
-                                      struct softnet_wire **out_wire);
+softnet_result softnet_counters_read(softnet_stack *stack,
+                                     softnet_counters *out_counters,
+                                     size_t size);
 
-// Makes a cable with two ends, each for one NIC, of the same stack or of
-// different ones.
-//
-// The caller owns both ends, as in softnet_wire_open().
+// Calls `visit` on this thread for every counter of the stack, drops by reason
+// with their explanations included. The counters are read before the first call.
 //
 // Thread-safe.
-enum softnet_result softnet_wire_cable(struct softnet_wire **out_left,
-                                       struct softnet_wire **out_right);
-
-// Records every frame that passes the wire, both ways, in a new pcapng file. The
-// file is complete when the NIC is removed, or its stack freed.
-//
-// SOFTNET_RESULT_SYSTEM: the file cannot be made.
-//
-// Thread-safe.
-enum softnet_result softnet_wire_record(struct softnet_wire *wire, const char *path);
-
-// Frees a wire that no NIC was plugged into.
-//
-// Thread-safe.
-enum softnet_result softnet_wire_free(struct softnet_wire *wire);
+softnet_result softnet_counters_visit(softnet_stack *stack,
+                                      softnet_counter_fn visit,
+                                      void *user);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -9,17 +9,27 @@
 )]
 
 mod address;
-mod config;
-mod counters;
 mod error;
-mod frame;
 mod handle;
 mod memory;
-mod nic;
+
+// The functions stand in the header in the order of these modules; the empty
+// lines keep rustfmt from sorting them.
 mod result;
-mod sock;
+
+mod config;
+
 mod stack;
+
 mod wire;
+
+mod nic;
+
+mod sock;
+
+mod frame;
+
+mod counters;
 
 pub use config::{
     softnet_clock, softnet_config, softnet_config_init, softnet_nic_config, softnet_nic_config_init,

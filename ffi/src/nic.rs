@@ -4,7 +4,8 @@ use crate::config::softnet_nic_config;
 use crate::handle::{self, kind};
 use crate::memory;
 use crate::result::{Code, Error, boundary, softnet_result};
-use crate::stack::{StackObject, softnet_stack};
+use crate::sock::Wait;
+use crate::stack::{SLICE_NS, StackObject, softnet_stack};
 use crate::wire::{self, softnet_wire};
 use softnet::netstack::IfIndex;
 use softnet::netstack::route::{IpPrefix, Route};
@@ -58,7 +59,8 @@ pub unsafe extern "C" fn softnet_nic_add(
             stack: stack.clone(),
             dev,
         };
-        let nic = handle::insert(Arc::new(object))?;
+        let nic = handle::insert(Arc::new(object))
+            .inspect_err(|_| drop(stack.with(|machine| Ok(machine.remove_nic(dev)?))))?;
         stack
             .own_nic(nic)
             .inspect_err(|_| drop(handle::remove(nic)))?;
@@ -93,12 +95,14 @@ pub unsafe extern "C" fn softnet_nic_remove(nic: *mut softnet_nic) -> softnet_re
 }
 
 /// Waits until the NIC's link is up, at most `timeout_ms` milliseconds (-1: for
-/// as long as it takes). An inline stack runs meanwhile, on the calling thread.
+/// as long as it takes). An inline stack runs meanwhile, on the calling thread;
+/// with a virtual clock the timeout is of that clock, and must not be -1.
 ///
 /// SOFTNET_RESULT_TIMED_OUT: it is still down. What a TAP lacks then is
 /// `ip link set NAME up`.
 ///
-/// Thread-safe; calls that run or change a stack wait for each other.
+/// Thread-safe; calls that run or change a stack wait for each other, for some
+/// milliseconds of this one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softnet_nic_wait_link(
     nic: *mut softnet_nic,
@@ -106,16 +110,21 @@ pub unsafe extern "C" fn softnet_nic_wait_link(
 ) -> softnet_result {
     boundary(|| {
         let nic = handle::shared(nic)?;
-        let millis = u64::try_from(timeout_ms).unwrap_or(u64::MAX / 1_000_000);
-        let timeout = Duration::from_millis(millis);
-        let up = nic
-            .stack
-            .with(|machine| Ok(machine.wait_for_link(nic.dev, timeout)?))?;
-        if !up {
-            let message = "the link is still down: is the other end there, and up?";
-            return Err(Error::new(Code::SOFTNET_RESULT_TIMED_OUT, message));
+        let until = nic.stack.deadline_ns(Wait::from_ms(timeout_ms))?;
+        loop {
+            let (up, now) = nic.stack.with(|machine| {
+                let left = until.saturating_sub(machine.now_ns()).min(SLICE_NS);
+                let up = machine.wait_for_link(nic.dev, Duration::from_nanos(left))?;
+                Ok((up, machine.now_ns()))
+            })?;
+            if up {
+                return Ok(());
+            }
+            if now >= until {
+                let message = "the link is still down: is the other end there, and up?";
+                return Err(Error::new(Code::SOFTNET_RESULT_TIMED_OUT, message));
+            }
         }
-        Ok(())
     })
 }
 

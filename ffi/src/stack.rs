@@ -5,7 +5,7 @@ use crate::handle::{self, kind};
 use crate::memory;
 use crate::nic::softnet_nic;
 use crate::result::{Code, Error, boundary, softnet_result};
-use crate::sock::{SockObject, softnet_sock};
+use crate::sock::{SockObject, Wait, softnet_sock};
 use softnet::netstack::ThreadOptions;
 use softnet::softirq::VirtualClock;
 use softnet::{Machine, Time};
@@ -33,6 +33,10 @@ pub struct softnet_progress {
     /// 0.
     pub reserved: u32,
 }
+
+/// How long a call that waits keeps the stack to itself: then others have their
+/// turn.
+pub(crate) const SLICE_NS: u64 = 10_000_000;
 
 /// The object behind a `softnet_stack`.
 ///
@@ -83,8 +87,19 @@ impl StackObject {
         self.running.load(Ordering::Acquire)
     }
 
-    pub(crate) fn has_virtual_clock(&self) -> bool {
-        self.clock.is_some()
+    /// When a wait is over, in nanoseconds of the stack's clock.
+    pub(crate) fn deadline_ns(&self, wait: Wait) -> Result<u64, Error> {
+        match wait.duration() {
+            None if self.clock.is_some() => {
+                let message = "a virtual clock would be moved to its end: give a timeout";
+                Err(Error::new(Code::SOFTNET_RESULT_STATE, message))
+            }
+            None => Ok(u64::MAX),
+            Some(time) => {
+                let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                self.with(|machine| Ok(machine.now_ns().saturating_add(ns)))
+            }
+        }
     }
 
     pub(crate) fn own_nic(&self, nic: *mut softnet_nic) -> Result<(), Error> {

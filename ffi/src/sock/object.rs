@@ -1,7 +1,7 @@
 //! The object behind a `softnet_sock`.
 
 use crate::result::{Code, Error};
-use crate::stack::{StackObject, broken};
+use crate::stack::{SLICE_NS, StackObject, broken};
 use libc::c_int;
 use rustix::event::{EventfdFlags, eventfd};
 use softnet::netstack::{Datagram, Notify, RecvError, UdpOptions, UdpSocket};
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) socket: Option<UdpSocket>,
 }
 
-/// How long a receive waits.
+/// How long a call waits.
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
     No,
@@ -50,7 +50,7 @@ impl Wait {
         }
     }
 
-    fn duration(self) -> Option<Duration> {
+    pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Self::No => Some(Duration::ZERO),
             Self::For(time) => Some(time),
@@ -58,10 +58,6 @@ impl Wait {
         }
     }
 }
-
-/// A turn of an inline stack for a receive that waits: after so long, others are
-/// let at the stack.
-const SLICE_NS: u64 = 10_000_000;
 
 impl SockObject {
     pub(crate) fn new(stack: Arc<StackObject>) -> Self {
@@ -242,13 +238,28 @@ impl SockObject {
 
     /// This thread runs the stack until there is something.
     fn wait_inline(&self, wait: Wait) -> Result<Datagram, Error> {
-        let until = self.deadline_ns(wait)?;
+        let until = self.stack.deadline_ns(wait)?;
         loop {
-            let now = self.stack.with(|machine| {
-                let slice = machine.now_ns().saturating_add(SLICE_NS).min(until);
+            let turn = self.stack.with(|machine| {
+                let now = machine.now_ns();
+                if machine.is_running() {
+                    return Ok(Turn::Running {
+                        left_ns: until.saturating_sub(now),
+                    });
+                }
+                let slice = now.saturating_add(SLICE_NS).min(until);
                 machine.run_until(slice, |_| self.has_news())?;
-                Ok(machine.now_ns())
+                Ok(Turn::Over {
+                    at_ns: machine.now_ns(),
+                })
             })?;
+            let now = match turn {
+                // The stack was given threads meanwhile.
+                Turn::Running { left_ns } => {
+                    return self.wait_for_threads(Wait::For(Duration::from_nanos(left_ns)));
+                }
+                Turn::Over { at_ns } => at_ns,
+            };
             match self.try_receive() {
                 Err(RecvFailure::Nothing) if now >= until => {
                     return Err(RecvError::TimedOut.into());
@@ -258,20 +269,6 @@ impl SockObject {
                 Ok(datagram) => return Ok(datagram),
             }
         }
-    }
-
-    /// When an inline wait is over, in nanoseconds of the stack's clock.
-    fn deadline_ns(&self, wait: Wait) -> Result<u64, Error> {
-        let Some(time) = wait.duration() else {
-            if self.stack.has_virtual_clock() {
-                let message = "a virtual clock would be moved to its end: give a timeout";
-                return Err(Error::new(Code::SOFTNET_RESULT_STATE, message));
-            }
-            return Ok(u64::MAX);
-        };
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.stack
-            .with(|machine| Ok(machine.now_ns().saturating_add(ns)))
     }
 
     /// Whether a receive that waits has a reason to look.
@@ -331,6 +328,12 @@ impl SockObject {
             signal_fd(&**fd);
         }
     }
+}
+
+/// What became of a turn of an inline stack.
+enum Turn {
+    Running { left_ns: u64 },
+    Over { at_ns: u64 },
 }
 
 /// Why nothing was received.

@@ -71,6 +71,18 @@ static void a_removed_nic_is_gone(void)
     OK(softnet_stack_free(stack));
 }
 
+static void a_link_without_another_end_stays_down(void)
+{
+    softnet_stack *stack = a_stack();
+    softnet_wire *left = NULL, *right = NULL;
+    softnet_nic *nic = NULL;
+    OK(softnet_wire_cable(&left, &right));
+    OK(softnet_wire_free(right));
+    OK(softnet_nic_add(stack, NULL, left, &nic));
+    RESULT(SOFTNET_RESULT_TIMED_OUT, softnet_nic_wait_link(nic, 100));
+    OK(softnet_stack_free(stack));
+}
+
 static void wrong_kinds_are_refused(void)
 {
     softnet_stack *stack = a_stack();
@@ -318,6 +330,7 @@ int main(void)
     a_freed_handle_is_bad_for_ever();
     a_stack_takes_its_nics_and_sockets_with_it();
     a_removed_nic_is_gone();
+    a_link_without_another_end_stays_down();
     wrong_kinds_are_refused();
     made_up_handles_are_refused();
     null_is_refused_everywhere();
