@@ -31,6 +31,7 @@ pub enum AddressKind {
 pub(crate) struct AddressTable {
     entries: Vec<Entry>,
     sketch: Sketch,
+    generation: u64,
 }
 
 /// A set of addresses that may seem to hold more than it was given: what it does
@@ -68,6 +69,18 @@ struct Entry {
 }
 
 impl AddressTable {
+    /// Counts the changes.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// To be called after each change.
+    fn changed(&mut self) {
+        self.sketch = Sketch::of(&self.entries);
+        self.generation += 1;
+    }
+
     /// Adds an address; the same again changes nothing.
     pub(crate) fn add(&mut self, dev: IfIndex, address: Ipv4Addr, prefix_len: u8) {
         if self
@@ -86,7 +99,7 @@ impl AddressTable {
             dev,
             prefix_len,
         });
-        self.sketch = Sketch::of(&self.entries);
+        self.changed();
     }
 
     /// Removes an address. Returns its prefix length if it was there.
@@ -96,14 +109,14 @@ impl AddressTable {
             .iter()
             .position(|e| e.address == address && e.dev == dev)?;
         let removed = self.entries.remove(at);
-        self.sketch = Sketch::of(&self.entries);
+        self.changed();
         Some(removed.prefix_len)
     }
 
     /// Removes a device's addresses.
     pub(crate) fn remove_device(&mut self, dev: IfIndex) {
         self.entries.retain(|entry| entry.dev != dev);
-        self.sketch = Sketch::of(&self.entries);
+        self.changed();
     }
 
     /// Whether it is an address of this host. All of 127/8 is (RFC 1122 section

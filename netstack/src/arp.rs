@@ -3,7 +3,7 @@
 
 use crate::drop::DropReason;
 use crate::message::Control;
-use crate::neigh::{Event, Evidence, NeighKey, Output};
+use crate::neigh::{Event, Evidence, NeighHandle, NeighKey, Output};
 use crate::netcore::NetCore;
 use crate::protocol::Verdict;
 use crate::route::IfIndex;
@@ -123,6 +123,15 @@ impl NetCore {
                 self.kfree_skb(packet, reason)
             }
         }
+    }
+
+    /// The station address of a neighbour that was found before; `None` when it
+    /// has to be looked for again.
+    #[inline]
+    pub(crate) fn neigh_cached(&mut self, neighbour: NeighHandle) -> Option<MacAddress> {
+        // Even a known neighbour may start a timer, when it is stale.
+        self.neigh_used = true;
+        self.neighbours.cached(neighbour, self.now_ns())
     }
 
     /// When the neighbour table's timers are to run next; `None` when nothing

@@ -114,7 +114,7 @@ fn send(net: &mut NetCore, mut skb: SkBuff, source: Option<Ipv4Addr>, to: Ipv4Ad
     // on the way out has been counted as such.
     let _ = match net.route_output(&meta) {
         Ok(path) => net.ip_output(skb, &meta, path),
-        Err(failure) => net.fail_output(skb, failure),
+        Err(failure) => Err(net.fail_output(skb, failure)),
     };
     Verdict::Delivered
 }

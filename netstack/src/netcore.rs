@@ -26,6 +26,8 @@ pub struct NetCore {
     now_ns: u64,
     pub(crate) cache: FrameCache,
     devices: Vec<Option<NetDevice>>,
+    /// Counts the changes of `devices`.
+    device_generation: u64,
     pub(crate) addresses: AddressTable,
     pub(crate) routes: RouteTable,
     pub(crate) neighbours: NeighTable<SkBuff>,
@@ -80,6 +82,7 @@ impl NetCore {
             now_ns: 0,
             cache: new.cache,
             devices: Vec::new(),
+            device_generation: 0,
             addresses: AddressTable::default(),
             routes: RouteTable::new(),
             neighbours: NeighTable::new(NeighConfig::default(), rng.u64(..)),
@@ -177,6 +180,15 @@ impl NetCore {
             self.devices.resize_with(at + 1, || None);
         }
         self.devices[at] = Some(device);
+        self.device_generation += 1;
+    }
+
+    /// Stays the same for as long as the ways of packets do, but for what the
+    /// neighbour table knows: each of the terms only ever grows.
+    #[inline]
+    pub(crate) fn path_generation(&self) -> u64 {
+        let tables = self.routes.generation() + self.addresses.generation();
+        tables + self.device_generation
     }
 
     /// Whether `address` is one of this host's own.
@@ -337,6 +349,7 @@ impl NetCore {
         if let Some(slot) = slot(dev).and_then(|at| self.devices.get_mut(at)) {
             *slot = None;
         }
+        self.device_generation += 1;
     }
 
     pub(crate) fn set_tx(&mut self, dev: IfIndex, tx: Vec<TxSlot>) {

@@ -1,6 +1,11 @@
 //! The early path and the layers, side by side: two hosts get the same frames,
 //! and one of them has a tap, so that all its packets go by the layers.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as a test does"
+)]
+
 use crate::checksum::{self, pseudo_header_v4};
 use crate::link::{PacketTap, Tapped};
 use crate::wire::ipv4::IpProtocol;

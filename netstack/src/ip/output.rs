@@ -3,6 +3,7 @@
 use crate::address::AddressKind;
 use crate::drop::DropReason;
 use crate::mib::Snmp;
+use crate::neigh::NeighKey;
 use crate::netcore::{LOOPBACK, NetCore};
 use crate::protocol::Verdict;
 use crate::route::{IfIndex, RouteKind};
@@ -30,8 +31,16 @@ pub(crate) struct Path {
     pub(crate) source: Ipv4Addr,
     next_hop: Ipv4Addr,
     kind: AddressKind,
-    dev: IfIndex,
-    mtu: u16,
+    pub(crate) dev: IfIndex,
+    pub(crate) mtu: u16,
+}
+
+impl Path {
+    /// The neighbour that the packet goes to first, if it goes to one.
+    pub(crate) fn neighbour(&self) -> Option<NeighKey> {
+        let key = NeighKey::new(self.dev, IpAddr::V4(self.next_hop));
+        (self.kind == AddressKind::Foreign).then_some(key)
+    }
 }
 
 /// Why a packet was not sent. It has been counted and dropped.
@@ -119,7 +128,7 @@ impl NetCore {
     ) -> Result<(), SendFailure> {
         let total_len = skb.len() + Ipv4Header::LEN;
         if total_len > usize::from(path.mtu) {
-            return self.fail_output(skb, SendFailure::TooLong);
+            return Err(self.fail_output(skb, SendFailure::TooLong));
         }
         let header = Ipv4Header {
             tos: 0,
@@ -135,7 +144,7 @@ impl NetCore {
             .push(Ipv4Header::LEN)
             .and_then(|bytes| bytes.first_chunk_mut())
         else {
-            return self.fail_output(skb, SendFailure::TooLong);
+            return Err(self.fail_output(skb, SendFailure::TooLong));
         };
         header.emit(bytes);
         skb.reset_network_header();
@@ -151,13 +160,9 @@ impl NetCore {
         }
     }
 
-    /// Drops a packet that cannot be sent, and counts why.
+    /// Drops a packet that cannot be sent, and counts why. Returns the failure.
     #[cold]
-    pub(crate) fn fail_output(
-        &mut self,
-        skb: SkBuff,
-        failure: SendFailure,
-    ) -> Result<(), SendFailure> {
+    pub(crate) fn fail_output(&mut self, skb: SkBuff, failure: SendFailure) -> SendFailure {
         let (counter, reason) = match failure {
             SendFailure::NoRoute => (Snmp::IpOutNoRoutes, DropReason::IpOutnoroutes),
             SendFailure::TooLong => (Snmp::IpOutDiscards, DropReason::PktTooBig),
@@ -167,7 +172,7 @@ impl NetCore {
         };
         self.mib().inc(counter);
         let _ = self.kfree_skb(skb, reason);
-        Err(failure)
+        failure
     }
 
     /// Chooses the link-layer destination (`ip_finish_output2`).

@@ -508,6 +508,13 @@ impl<T> NeighTable<T> {
         self.index.find(hash, same).map(|&slot| slot as usize)
     }
 
+    /// The handle of an entry, for [`cached`](Self::cached); `None` when there is
+    /// no such entry.
+    #[must_use]
+    pub fn handle_of(&self, key: NeighKey) -> Option<NeighHandle> {
+        Some(self.handle(self.find(key)?))
+    }
+
     #[inline]
     fn handle(&self, slot: usize) -> NeighHandle {
         NeighHandle {

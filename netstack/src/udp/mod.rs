@@ -5,6 +5,7 @@
 //! two are joined by one single-producer ring a CPU, so that neither takes a
 //! lock and a datagram is never copied on its way.
 
+mod headers;
 mod input;
 mod output;
 mod socket;
@@ -14,6 +15,7 @@ pub(crate) use socket::NewSocket;
 pub use socket::{Datagram, RecvError, SendError, UdpSocket};
 pub(crate) use table::Binding;
 
+use crate::netcore::NetCore;
 use crate::notify::Notify;
 use crate::skb::SkBuff;
 use crate::sync::{AtomicU64, Ordering};
@@ -21,6 +23,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
+use headers::HeaderCache;
 use softnet_dma_ring::spsc;
 use softnet_softirq::Counter;
 use table::Table;
@@ -141,6 +144,9 @@ pub(crate) struct Udp {
     /// Slots with new datagrams since the last [`wake`](Self::wake).
     dirty: Vec<u32>,
     memory: Memory,
+    headers: HeaderCache,
+    /// Counts the changes of bindings.
+    generation: u64,
 }
 
 /// What all sockets of a CPU may hold together (`net.ipv4.udp_mem`), so that
@@ -168,7 +174,27 @@ impl Udp {
                 full_at: limit,
                 taken,
             },
+            headers: HeaderCache::new(),
+            generation: 0,
         }
+    }
+
+    /// Stays the same for as long as the way of a datagram does: each of the
+    /// terms only ever grows.
+    #[inline]
+    fn stamp(&self, net: &NetCore) -> u64 {
+        self.generation.wrapping_add(net.path_generation())
+    }
+
+    /// Forgets the headers that are kept, so that the layers write the next.
+    #[cfg(test)]
+    pub(crate) fn forget_headers(&mut self) {
+        self.headers.forget();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn headers_kept(&self) -> usize {
+        self.headers.kept()
     }
 
     /// Adds this CPU's part of a socket. Replaces what is in the slot.
@@ -199,6 +225,7 @@ impl Udp {
     /// Changes to what a socket listens.
     pub(crate) fn rebind(&mut self, id: SocketId, binding: Binding) {
         if self.part(id).is_some() {
+            self.generation += 1;
             self.table.remove(id.slot);
             self.table.insert(id.slot, binding);
         }
@@ -212,6 +239,7 @@ impl Udp {
     }
 
     fn close_slot(&mut self, slot: u32) {
+        self.generation += 1;
         self.table.remove(slot);
         if let Some(Some(part)) = self.parts.get_mut(slot as usize).map(Option::take) {
             // What the application has not read yet goes home with the queue,

@@ -1,9 +1,10 @@
 //! From a socket to IP.
 
+use super::headers::{Headers, NewHeaders};
 use super::{ErrorCode, SocketId, Udp};
 use crate::checksum::pseudo_header_v4;
 use crate::drop::DropReason;
-use crate::ip::{Outgoing, SendFailure};
+use crate::ip::{Outgoing, Path, SendFailure};
 use crate::mib::Snmp;
 use crate::netcore::NetCore;
 use crate::route::IfIndex;
@@ -16,8 +17,41 @@ use softnet_dma_ring::Frame;
 impl Udp {
     /// Sends the payload in `frame`. What goes wrong is counted, and told to
     /// the socket as an asynchronous error.
+    #[inline]
     pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddr) {
-        let skb = SkBuff::outgoing(frame, IfIndex(0));
+        let frame = match to {
+            SocketAddr::V4(to) => match self.send_again(net, id, frame, to) {
+                Ok(()) => return,
+                Err(frame) => frame,
+            },
+            SocketAddr::V6(_) => frame,
+        };
+        self.send_by_layers(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
+    }
+
+    /// Sends behind the headers of an earlier datagram to the same peer; gives
+    /// the frame back when there are none, or they are not right any more.
+    #[inline]
+    fn send_again(
+        &mut self,
+        net: &mut NetCore,
+        id: SocketId,
+        frame: Frame,
+        to: SocketAddrV4,
+    ) -> Result<(), Frame> {
+        let stamp = self.stamp(net);
+        let Some(headers) = self.headers.find(id, to, stamp) else {
+            return Err(frame);
+        };
+        match headers.output(net, frame)? {
+            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
+            Err(failure) => self.tell(id, failure),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn send_by_layers(&mut self, net: &mut NetCore, id: SocketId, skb: SkBuff, to: SocketAddr) {
         let (Some(part), Some(binding)) = (self.part(id), self.table.binding(id.slot)) else {
             // The application closed the socket after it had sent.
             let _ = net.kfree_skb(skb, DropReason::SocketClose);
@@ -41,33 +75,54 @@ impl Udp {
             ttl: part.ttl,
             broadcast: part.broadcast,
         };
-        match output(net, skb, binding.port, to, meta) {
-            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
-            // A full queue is no news of the network: as in Linux, it is counted,
-            // and the application hears nothing.
-            Err(SendFailure::Dropped) => net.mib().inc(Snmp::UdpSndbufErrors),
-            Err(failure) => part.shared.set_error(failure.into()),
+        let port = binding.port;
+        match output(net, skb, port, to, meta) {
+            Ok(path) => {
+                net.mib().inc(Snmp::UdpOutDatagrams);
+                let stamp = self.stamp(net);
+                let new = NewHeaders {
+                    socket: id,
+                    port,
+                    to,
+                    ttl: meta.ttl,
+                    path,
+                    stamp,
+                };
+                if let Some(headers) = Headers::new(net, &new) {
+                    self.headers.keep(headers);
+                }
+            }
+            Err(failure) => self.tell(id, failure),
+        }
+    }
+
+    /// Tells a socket that one of its datagrams was not sent.
+    #[cold]
+    fn tell(&self, id: SocketId, failure: SendFailure) {
+        if let Some(part) = self.part(id) {
+            part.shared.set_error(failure.into());
         }
     }
 }
 
 /// Routes, and pushes the UDP header, whose checksum needs the source address
-/// that the route gives.
+/// that the route gives. Returns the way that it took.
 fn output(
     net: &mut NetCore,
     mut skb: SkBuff,
     port: u16,
     to: SocketAddrV4,
     meta: Outgoing,
-) -> Result<(), SendFailure> {
+) -> Result<Path, SendFailure> {
     let path = match net.route_output(&meta) {
         Ok(path) => path,
-        Err(failure) => return net.fail_output(skb, failure),
+        Err(failure) => return Err(net.fail_output(skb, failure)),
     };
     if push_header(&mut skb, path.source, port, to).is_none() {
-        return net.fail_output(skb, SendFailure::TooLong);
+        return Err(net.fail_output(skb, SendFailure::TooLong));
     }
-    net.ip_output(skb, &meta, path)
+    net.ip_output(skb, &meta, path)?;
+    Ok(path)
 }
 
 /// RFC 768: the length covers the header, and a checksum that comes out as 0 is

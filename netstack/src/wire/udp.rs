@@ -92,12 +92,19 @@ impl UdpHeader {
         self.checksum = 0;
         let mut bytes = [0; Self::LEN];
         self.emit(&mut bytes);
-        let sum = pseudo.combine(Sum::of(&bytes)).combine(Sum::of(data));
-        self.checksum = match sum.finish() {
+        self.checksum = Self::on_wire(pseudo.combine(Sum::of(&bytes)).combine(Sum::of(data)));
+        self
+    }
+
+    /// The checksum of everything that was summed, as it is sent: 0 says that
+    /// there is none, so that all ones stand for it.
+    #[must_use]
+    #[inline]
+    pub(crate) fn on_wire(sum: Sum) -> u16 {
+        match sum.finish() {
             0 => 0xffff,
             sum => sum,
-        };
-        self
+        }
     }
 
     /// Writes the header, with the checksum as it stands.
