@@ -45,7 +45,7 @@ impl Udp {
         };
         match headers.output(net, frame)? {
             Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
-            Err(failure) => self.tell(id, failure),
+            Err(failure) => self.tell(net, id, failure),
         }
         Ok(())
     }
@@ -92,14 +92,18 @@ impl Udp {
                     self.headers.keep(headers);
                 }
             }
-            Err(failure) => self.tell(id, failure),
+            Err(failure) => self.tell(net, id, failure),
         }
     }
 
-    /// Tells a socket that one of its datagrams was not sent.
+    /// Counts that a datagram was not sent, or tells its socket.
     #[cold]
-    fn tell(&self, id: SocketId, failure: SendFailure) {
-        if let Some(part) = self.part(id) {
+    fn tell(&self, net: &NetCore, id: SocketId, failure: SendFailure) {
+        if failure == SendFailure::Dropped {
+            // A full queue is no news of the network: as in Linux, it is counted,
+            // and the application hears nothing.
+            net.mib().inc(Snmp::UdpSndbufErrors);
+        } else if let Some(part) = self.part(id) {
             part.shared.set_error(failure.into());
         }
     }
