@@ -99,6 +99,8 @@ pub struct Tap {
     waker: Arc<FdWaker>,
     link: LinkWatch,
     up: bool,
+    /// The kernel's side was deleted, which only an error of the device tells.
+    deleted: bool,
     max_frame: usize,
     counts: Counts,
 }
@@ -134,6 +136,7 @@ impl Tap {
             waker: Arc::new(waker),
             link,
             up,
+            deleted: false,
             max_frame: config.max_frame,
             counts: Counts::default(),
         })
@@ -213,15 +216,20 @@ impl Tap {
     }
 
     /// Waits, and returns whether the waker signalled.
-    fn poll(&self, timeout: Option<TimeSpec>) -> bool {
+    fn poll(&mut self, timeout: Option<TimeSpec>) -> bool {
         let mut fds = [
-            PollFd::new(self.device.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.waker.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.device.as_fd(), PollFlags::POLLIN),
         ];
+        // The device of an interface that was deleted would end every wait.
+        let watched = if self.deleted { 2 } else { 3 };
         // An interrupted wait is a wait that has ended early, which is allowed.
-        let _ = ppoll(&mut fds, timeout, None);
-        fds[1].any().unwrap_or(true)
+        let _ = ppoll(&mut fds[..watched], timeout, None);
+        let signalled = fds[0].any().unwrap_or(true);
+        let device = fds[2].revents().unwrap_or(PollFlags::empty());
+        self.deleted |= device.contains(PollFlags::POLLERR);
+        signalled
     }
 }
 
