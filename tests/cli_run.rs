@@ -166,6 +166,47 @@ fn a_capture_has_what_passed() {
 }
 
 #[test]
+fn an_interface_that_goes_away_takes_the_link_with_it() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    let running = Running::start(&[]);
+    echo_from_many_ports(1, 1);
+    let mut ip = std::process::Command::new("ip");
+    match ip.args(["link", "delete", "tap0"]).status() {
+        Ok(status) => assert!(status.success()),
+        Err(error) => return softnet_test_support::skip(format!("no ip: {error}")),
+    }
+    let device = &running.finish()["report"]["devices"][0];
+    assert_eq!(device["link"]["up"], Value::Bool(false), "{device}");
+}
+
+#[test]
+fn a_capture_can_be_the_wire() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    let folder = Folder::new("run-pcap");
+    let capture = folder.file("trace.pcapng");
+    let path = capture.to_str().unwrap();
+    let running = Running::start(&["--capture", path]);
+    // What comes before the link is up is not heard, here as there.
+    for _ in 0..10 {
+        echo_from_many_ports(4, 1);
+    }
+    running.finish();
+    let wire = format!("pcap:{path}");
+    let arguments = ["run", "--json", "--wire", &wire, "--duration", "500ms"];
+    let mut command = support::softnet(&arguments);
+    let output = command.args(["--address", "10.0.0.2/24"]).output().unwrap();
+    assert!(output.status.success(), "{}", support::stderr(&output));
+    let state = support::json(&output);
+    let frames = number(&state, "/report/devices/0/wire/replay_rx_frames");
+    assert!(frames >= 80, "{frames}");
+    assert!(service(&state, "echo")["received"].as_u64() > Some(0));
+}
+
+#[test]
 fn counters_come_at_the_interval_and_at_the_end() {
     if support::own_namespace().is_none() {
         return;
