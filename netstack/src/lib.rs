@@ -1,5 +1,4 @@
-//! The network stack over NAPI-driven NICs: packet buffers, devices, protocol
-//! handlers and sockets.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -72,21 +72,23 @@ fn two_publishers_and_one_waiter() {
     });
 }
 
-/// The race: a waiter finds what it wants and leaves, while another one, with
-/// the same announcement, goes to sleep for what comes next.
+/// The race: a waiter finds what it wants in its second look and leaves, while
+/// another one, with the same announcement, goes to sleep.
 #[test]
 fn a_waiter_that_leaves_against_one_that_stays() {
     loom::model(|| {
         let place = place();
-        let first = place.clone();
-        let first = thread::spawn(move || first.wait_for(1));
-        let publisher = place.clone();
-        let publisher = thread::spawn(move || {
-            publisher.publish();
-            publisher.publish();
+        let leaver = place.clone();
+        let leaver = thread::spawn(move || {
+            let mut looks = 0;
+            leaver.notify.wait(None, || {
+                looks += 1;
+                looks == 2
+            });
         });
-        place.wait_for(2);
-        first.join().unwrap();
+        let publisher = publisher(&place);
+        place.wait_for(1);
+        leaver.join().unwrap();
         publisher.join().unwrap();
     });
 }

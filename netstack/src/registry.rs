@@ -4,7 +4,7 @@ use crate::message::Control;
 use crate::peer::Peer;
 use crate::ports::{DEFAULT_RANGE, EphemeralPorts, PortsExhausted};
 use crate::udp::{Binding, SocketId};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use spin::Mutex;
@@ -50,7 +50,7 @@ struct Book {
     ports: BTreeMap<u16, Vec<(u32, Binding)>>,
     ephemeral: EphemeralPorts,
     /// Closes that found a CPU's door full.
-    deferred: Vec<(usize, SocketId)>,
+    deferred: VecDeque<(usize, SocketId)>,
 }
 
 impl Registry {
@@ -61,7 +61,7 @@ impl Registry {
                 free: Vec::new(),
                 ports: BTreeMap::new(),
                 ephemeral: EphemeralPorts::new(DEFAULT_RANGE, [seed, !seed]),
-                deferred: Vec::new(),
+                deferred: VecDeque::new(),
             }),
         }
     }
@@ -159,17 +159,24 @@ impl Book {
     }
 
     fn close_on(&mut self, cpu: usize, id: SocketId, peers: &[Peer]) {
-        let refused = peers
-            .get(cpu)
-            .is_some_and(|peer| peer.control(Control::Close(id)).is_err());
-        if refused {
-            self.deferred.push((cpu, id));
+        if !Self::told(cpu, id, peers) {
+            self.deferred.push_back((cpu, id));
         }
     }
 
+    /// Tells a CPU of a close; `false` when its door is full.
+    fn told(cpu: usize, id: SocketId, peers: &[Peer]) -> bool {
+        let refused = |peer: &Peer| peer.control(Control::Close(id)).is_err();
+        !peers.get(cpu).is_some_and(refused)
+    }
+
+    /// Tells of deferred closes until a door is full again.
     fn retry(&mut self, peers: &[Peer]) {
-        for (cpu, id) in core::mem::take(&mut self.deferred) {
-            self.close_on(cpu, id, peers);
+        while let Some(&(cpu, id)) = self.deferred.front() {
+            if !Self::told(cpu, id, peers) {
+                return;
+            }
+            self.deferred.pop_front();
         }
     }
 }

@@ -134,6 +134,8 @@ impl TxQueue {
         }
         if !self.waiting.is_empty() {
             self.drain_waiting();
+            // What did not fit behind those that waited stayed in the batch.
+            self.flush();
             self.ring.kick();
         }
     }

@@ -148,7 +148,9 @@ fn check(skb: &SkBuff, source: Ipv4Addr, destination: Ipv4Addr) -> Result<UdpHea
     let (header, _) = UdpHeader::parse(skb.data())?;
     if skb.checksum() == ChecksumStatus::None && header.checksum != 0 {
         let pseudo = pseudo_header_v4(source, destination, IpProtocol::UDP, header.length);
-        header.verify(pseudo, skb.data())?;
+        // Not over what the IP packet may have behind the datagram.
+        let datagram = skb.data().get(..usize::from(header.length));
+        header.verify(pseudo, datagram.unwrap_or_default())?;
     }
     Ok(header)
 }

@@ -1,145 +1,15 @@
-//! The whole path inline: bytes into a NIC's ring, datagrams out of a socket,
-//! and back.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails by panicking, as a test does"
-)]
+//! The ways that a packet can take.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use super::host::{Host, OURS, PEER, PEER_MAC, Packet, QUEUE, checksum, datagram};
+use core::net::{IpAddr, SocketAddr};
 use softnet_dma_ring::PoolConfig;
-use softnet_netstack::{
-    DropReason, IfIndex, NicOptions, RecvError, Snmp, Stack, StackConfig, UdpOptions, UdpSocket,
-};
-use softnet_nic_hal::testing::{LoopConfig, LoopNic, LoopPort};
-use softnet_nic_hal::{MacAddress, QueueId};
-use softnet_softirq::{Clock, VirtualClock};
-use std::sync::Arc;
-
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xee, 0x01];
-const QUEUE: QueueId = QueueId(0);
-
-struct Host {
-    stack: Stack,
-    port: LoopPort,
-    clock: Arc<VirtualClock>,
-    dev: IfIndex,
-    mac: MacAddress,
-}
-
-impl Host {
-    fn new(cpus: usize) -> Self {
-        let clock = Arc::new(VirtualClock::new(1_000_000_000));
-        let config = StackConfig {
-            cpus,
-            ..StackConfig::default()
-        };
-        let source: Arc<dyn Clock> = clock.clone();
-        let mut stack = Stack::new(&config, &source).unwrap();
-        let loop_config = LoopConfig::default();
-        let mac = loop_config.mac;
-        let (nic, port) = LoopNic::new(loop_config);
-        let dev = stack.add_nic(nic, &NicOptions::default()).unwrap();
-        stack.add_address(dev, IpAddr::V4(OURS), 24).unwrap();
-        stack.run_until_idle();
-        Self {
-            stack,
-            port,
-            clock,
-            dev,
-            mac,
-        }
-    }
-
-    fn knows_peer(mut self) -> Self {
-        self.stack
-            .add_neighbour(self.dev, PEER, MacAddress(PEER_MAC))
-            .unwrap();
-        self
-    }
-
-    fn bind(&mut self, port: u16) -> UdpSocket {
-        let address = SocketAddr::new(IpAddr::V4(OURS), port);
-        self.stack
-            .udp_bind(address, &UdpOptions::default())
-            .unwrap()
-    }
-
-    fn receive(&mut self, frame: &[u8]) {
-        self.port.inject(QUEUE, frame);
-        self.stack.run_until_idle();
-    }
-
-    fn sent(&mut self) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
-        self.port
-            .transmitted(QUEUE, 64, |bytes| frames.push(bytes.to_vec()));
-        self.stack.run_until_idle();
-        frames
-    }
-
-    fn drops(&self, reason: DropReason) -> u64 {
-        (0..self.stack.cpus())
-            .map(|cpu| self.stack.counters(cpu).unwrap().drops.load(reason))
-            .sum()
-    }
-
-    fn snmp(&self, counter: Snmp) -> u64 {
-        (0..self.stack.cpus())
-            .map(|cpu| self.stack.counters(cpu).unwrap().snmp.value(counter))
-            .sum()
-    }
-}
-
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let bytes: Vec<u8> = parts.concat();
-    let mut sum = 0u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// An Ethernet frame with a UDP datagram, built by hand.
-fn datagram(mac: MacAddress, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() + 8) as u16;
-    let mut udp = Vec::new();
-    for word in [from, to, length, 0] {
-        udp.extend(word.to_be_bytes());
-    }
-    udp.extend(payload);
-    let pseudo = [
-        &PEER.octets()[..],
-        &OURS.octets(),
-        &[0, 17],
-        &length.to_be_bytes(),
-    ]
-    .concat();
-    let sum = checksum(&[&pseudo, &udp]);
-    udp[6..8].copy_from_slice(&sum.to_be_bytes());
-    ip(mac, 17, &udp)
-}
-
-fn ip(mac: MacAddress, protocol: u8, body: &[u8]) -> Vec<u8> {
-    let mut header = vec![0x45, 0];
-    header.extend((body.len() as u16 + 20).to_be_bytes());
-    header.extend([0, 1, 0x40, 0, 64, protocol, 0, 0]);
-    header.extend(PEER.octets());
-    header.extend(OURS.octets());
-    let sum = checksum(&[&header]);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&mac.0[..], &PEER_MAC, &[8, 0], &header, body].concat()
-}
+use softnet_netstack::{DropReason, RecvError, Snmp, UdpOptions};
 
 #[test]
 fn a_datagram_reaches_the_socket_bound_to_its_port() {
     let mut host = Host::new(1);
     let mut socket = host.bind(7);
-    let frame = datagram(host.mac, 4000, 7, b"hello");
+    let frame = datagram(4000, 7, b"hello");
     host.receive(&frame);
     let datagram = socket.try_recv().unwrap();
     assert_eq!(&datagram[..], b"hello");
@@ -152,7 +22,7 @@ fn a_datagram_reaches_the_socket_bound_to_its_port() {
 fn an_answer_in_the_same_frame_goes_back_to_the_sender() {
     let mut host = Host::new(1).knows_peer();
     let mut socket = host.bind(7);
-    let frame = datagram(host.mac, 4000, 7, b"ping!");
+    let frame = datagram(4000, 7, b"ping!");
     host.receive(&frame);
     let datagram_in = socket.try_recv().unwrap();
     let from = datagram_in.from();
@@ -200,7 +70,7 @@ fn a_ping_is_answered_with_its_data() {
     echo.extend(b"abcdefgh");
     let sum = checksum(&[&echo]);
     echo[2..4].copy_from_slice(&sum.to_be_bytes());
-    let frame = ip(host.mac, 1, &echo);
+    let frame = Packet::new(1, &echo).emit();
     host.receive(&frame);
     let sent = host.sent();
     assert_eq!(sent.len(), 1);
@@ -212,7 +82,7 @@ fn a_ping_is_answered_with_its_data() {
 #[test]
 fn a_closed_port_is_answered_and_the_drop_explained() {
     let mut host = Host::new(1).knows_peer();
-    let frame = datagram(host.mac, 4000, 7, b"hello");
+    let frame = datagram(4000, 7, b"hello");
     host.receive(&frame);
     let sent = host.sent();
     assert_eq!(sent.len(), 1);
@@ -236,7 +106,7 @@ fn a_connected_socket_hears_of_a_refusal() {
     error.extend(&sent[0][14..42]);
     let sum = checksum(&[&error]);
     error[2..4].copy_from_slice(&sum.to_be_bytes());
-    let frame = ip(host.mac, 1, &error);
+    let frame = Packet::new(1, &error).emit();
     host.receive(&frame);
     assert_eq!(socket.try_recv().unwrap_err(), RecvError::ConnectionRefused);
     assert_eq!(socket.try_recv().unwrap_err(), RecvError::WouldBlock);
@@ -251,7 +121,7 @@ fn a_full_receive_buffer_drops_and_counts() {
         ..UdpOptions::default()
     };
     let mut socket = host.stack.udp_bind(address, &options).unwrap();
-    let frame = datagram(host.mac, 4000, 7, b"flood");
+    let frame = datagram(4000, 7, b"flood");
     for _ in 0..10 {
         host.receive(&frame);
     }
@@ -272,7 +142,7 @@ fn all_frames_are_home_when_the_nic_has_been_removed() {
     let mut host = Host::new(2).knows_peer();
     let mut socket = host.bind(7);
     for _ in 0..20 {
-        let frame = datagram(host.mac, 4000, 7, b"hello");
+        let frame = datagram(4000, 7, b"hello");
         host.receive(&frame);
     }
     socket
@@ -304,7 +174,7 @@ fn every_flow_finds_its_cpu_and_the_socket_hears_all() {
         let mut host = Host::new(cpus).knows_peer();
         let mut socket = host.bind(7);
         for from in 0..64 {
-            let frame = datagram(host.mac, 5000 + from, 7, b"hello");
+            let frame = datagram(5000 + from, 7, b"hello");
             host.receive(&frame);
         }
         let mut from: Vec<u16> = core::iter::from_fn(|| socket.try_recv().ok())
@@ -332,12 +202,11 @@ fn threads_receive_and_answer() {
     let mut socket = host.bind(7);
     host.stack.start(&Default::default()).unwrap();
     for from in 0..32u16 {
-        let frame = datagram(host.mac, 6000 + from, 7, b"hello");
+        let frame = datagram(6000 + from, 7, b"hello");
         host.port.inject(QUEUE, &frame);
         let datagram = socket.recv(None).unwrap();
         assert_eq!(datagram.from().port(), 6000 + from);
     }
     host.stack.stop().unwrap();
     assert_eq!(host.snmp(Snmp::UdpInDatagrams), 32);
-    let _ = host.clock;
 }
