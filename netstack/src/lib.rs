@@ -17,7 +17,6 @@ mod interface;
 mod ip;
 mod link;
 #[cfg(all(test, loom))]
-#[expect(clippy::unwrap_used, reason = "a model fails by panicking")]
 mod loom_models;
 pub mod martian;
 mod message;
