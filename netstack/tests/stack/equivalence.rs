@@ -179,7 +179,7 @@ fn packet() -> impl Strategy<Value = Packet> {
             ..Packet::udp(from, to, &payload)
                 .from(source)
                 .to(destination)
-                .to_mac(mac)
+                .framed_to(mac)
         },
     )
 }

@@ -234,7 +234,7 @@ impl Packet {
         self
     }
 
-    pub(crate) fn to_mac(mut self, mac: [u8; 6]) -> Self {
+    pub(crate) fn framed_to(mut self, mac: [u8; 6]) -> Self {
         self.to_mac = mac;
         self
     }

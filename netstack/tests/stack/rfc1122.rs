@@ -221,12 +221,12 @@ fn errors_are_not_sent_where_they_could_multiply() {
     later.fragment = 2;
     let unreachable = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &closed().emit()[14..]].concat();
     for packet in [
-        closed().to(NET_BROADCAST).to_mac([0xff; 6]),
-        closed().to(Ipv4Addr::BROADCAST).to_mac([0xff; 6]),
+        closed().to(NET_BROADCAST).framed_to([0xff; 6]),
+        closed().to(Ipv4Addr::BROADCAST).framed_to([0xff; 6]),
         closed()
             .to(Ipv4Addr::new(224, 0, 0, 1))
-            .to_mac([1, 0, 0x5e, 0, 0, 1]),
-        closed().to_mac([0xff; 6]),
+            .framed_to([1, 0, 0x5e, 0, 0, 1]),
+        closed().framed_to([0xff; 6]),
         closed().from(NET_BROADCAST),
         closed().from(ANY),
         closed().from(Ipv4Addr::new(240, 0, 0, 1)),
@@ -300,14 +300,14 @@ fn an_echo_has_all_the_data_and_the_address_that_was_asked() {
 fn an_echo_to_everybody_is_not_answered() {
     let frame = Packet::icmp(&[8, 0, 0, 0, 0, 1, 0, 1])
         .to(NET_BROADCAST)
-        .to_mac([0xff; 6]);
+        .framed_to([0xff; 6]);
     is_silently_dropped(&frame.emit(), DropReason::IcmpIgnored);
 }
 
 /// Section 3.3.6: a packet to one host in a frame to many is discarded.
 #[test]
 fn a_packet_to_one_in_a_frame_to_many_is_discarded() {
-    let frame = Packet::udp(4000, 7, b"x").to_mac([0xff; 6]);
+    let frame = Packet::udp(4000, 7, b"x").framed_to([0xff; 6]);
     is_silently_dropped(&frame.emit(), DropReason::UnicastInL2Multicast);
 }
 

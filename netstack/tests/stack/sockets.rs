@@ -259,7 +259,7 @@ fn broadcasts_need_permission_and_go_to_everybody() {
     assert_eq!(&sent[0][..6], &[0xff; 6]);
     let everybody = Packet::udp(4000, 7, b"in")
         .to(Ipv4Addr::new(10, 0, 0, 255))
-        .to_mac([0xff; 6]);
+        .framed_to([0xff; 6]);
     host.receive(&everybody.emit());
     assert_eq!(&socket.try_recv().unwrap()[..], b"in");
 }
@@ -340,7 +340,7 @@ fn the_second_address_of_a_network_inherits_its_route() {
 #[test]
 fn a_frame_for_another_station_was_not_received_by_ip() {
     let mut host = Host::new(1);
-    let frame = Packet::udp(4000, 7, b"x").to_mac([2, 9, 9, 9, 9, 9]);
+    let frame = Packet::udp(4000, 7, b"x").framed_to([2, 9, 9, 9, 9, 9]);
     host.receive(&frame.emit());
     assert_eq!(host.drops(DropReason::Otherhost), 1);
     assert_eq!(host.snmp(Snmp::IpInReceives), 0);
