@@ -382,19 +382,25 @@ impl NetCore {
     #[inline]
     pub(crate) fn flush(&mut self) {
         if self.tx_dirty {
-            self.tx_dirty = false;
-            self.tx_active = true;
-            for device in self.devices.iter_mut().flatten() {
-                for queue in device.own_queues() {
-                    queue.flush();
-                }
-            }
+            self.flush_tx();
         }
         if self.handed.0 != 0 {
             self.kick_backlogs();
         }
     }
 
+    #[inline(never)]
+    fn flush_tx(&mut self) {
+        self.tx_dirty = false;
+        self.tx_active = true;
+        for device in self.devices.iter_mut().flatten() {
+            for queue in device.own_queues() {
+                queue.flush();
+            }
+        }
+    }
+
+    #[cold]
     fn kick_backlogs(&mut self) {
         let mut handed = core::mem::take(&mut self.handed).0;
         while handed != 0 {

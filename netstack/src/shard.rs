@@ -1,7 +1,7 @@
 //! One CPU's own state: what softirq and NAPI lend to their handlers.
 
 use crate::device::NetDevice;
-use crate::early::{self, Station};
+use crate::early::{Early, Station};
 use crate::link::{HandlerTaken, LinkLayer, PacketTap};
 use crate::message::{Control, TxMessage};
 use crate::netcore::NetCore;
@@ -33,6 +33,7 @@ pub struct Shard {
     /// Queues whose ring could not be refilled, to be polled again.
     pub(crate) starved: Vec<NapiHandle>,
     doors: Doors,
+    early: Early,
 }
 
 impl HasSoftnet for Shard {
@@ -61,6 +62,7 @@ impl Shard {
             steering,
             starved,
             doors,
+            early: Early::default(),
         }
     }
 
@@ -121,9 +123,12 @@ impl Shard {
         let frame = match early {
             Some(station) => {
                 let Self {
-                    core, transports, ..
+                    core,
+                    transports,
+                    early,
+                    ..
                 } = self;
-                match early::receive(core, &mut transports.udp, station, dev, frame) {
+                match early.receive(core, &mut transports.udp, station, dev, frame) {
                     Ok(()) => return,
                     Err(frame) => frame,
                 }
@@ -133,7 +138,7 @@ impl Shard {
         self.receive_by_layers(SkBuff::new(frame, dev));
     }
 
-    /// The station address that [`early`] is to look for; `None` when packets
+    /// The station address that [`Early`] is to look for; `None` when packets
     /// are steered or tapped, and so all have to go by the layers.
     #[inline]
     pub(crate) fn early_station(&self, dev: IfIndex) -> Option<Station> {

@@ -39,7 +39,9 @@ struct Host {
 impl Host {
     fn new(by_layers: bool) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(1_000_000_000));
-        let mut stack = Stack::new(&StackConfig::default(), &clock).unwrap();
+        let mut config = StackConfig::default();
+        config.pool.frames = 1024;
+        let mut stack = Stack::new(&config, &clock).unwrap();
         let (nic, port) = LoopNic::new(LoopConfig::default());
         let dev = stack.add_nic(nic, &Default::default()).unwrap();
         stack.add_address(dev, IpAddr::V4(OURS), 24).unwrap();
@@ -141,6 +143,43 @@ fn a_datagram_that_is_taken_early_is_counted_as_delivered() {
     let mut host = Host::new(false);
     host.outcome(&sound(7));
     assert_eq!(host.stack.counters(0).unwrap().delivered.count(), 1);
+}
+
+/// What the early path remembers of the last packet is right only until the
+/// sockets or the addresses change.
+#[test]
+fn a_train_ends_with_its_socket_and_with_its_address() {
+    type Change = fn(&mut Host);
+    let changes: [Change; 4] = [
+        |host| drop(host.sockets.remove(0)),
+        |host| {
+            drop(host.sockets.remove(0));
+            let address = SocketAddr::new(IpAddr::V4(OURS), 7);
+            let another = host.stack.udp_bind(address, &UdpOptions::default());
+            host.sockets.push(another.unwrap());
+        },
+        |host| {
+            let peer = SocketAddr::new(IpAddr::V4(PEER), 53);
+            let socket = &mut host.sockets[0];
+            host.stack.udp_connect(socket, peer).unwrap();
+        },
+        |host| {
+            let dev = host.stack.interfaces()[0].index();
+            host.stack.remove_address(dev, IpAddr::V4(OURS)).unwrap();
+        },
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        let (mut early, mut layers) = (Host::new(false), Host::new(true));
+        for _ in 0..2 {
+            assert_eq!(early.outcome(&sound(7)), layers.outcome(&sound(7)));
+        }
+        for host in [&mut early, &mut layers] {
+            change(host);
+            host.stack.run_until_idle();
+        }
+        let (one, other) = (early.outcome(&sound(7)), layers.outcome(&sound(7)));
+        assert_eq!(one, other, "change {n}");
+    }
 }
 
 /// Every bit of the headers, wrong by itself, with the checksums left as they

@@ -17,6 +17,17 @@ pub struct Progress {
     pub next_timer_ns: Option<u64>,
 }
 
+impl From<softnet_softirq::Progress> for Progress {
+    #[inline]
+    fn from(one: softnet_softirq::Progress) -> Self {
+        Self {
+            ran: one.ran,
+            work_left: one.work_left,
+            next_timer_ns: one.next_timer_ns,
+        }
+    }
+}
+
 /// Where a CPU sleeps. Its waker exists before its thread does.
 #[cfg(feature = "std")]
 pub(crate) struct CpuIdle(crossbeam_utils::sync::Parker);
@@ -107,6 +118,9 @@ impl Cpus {
         let Self::Inline(processors) = self else {
             return all;
         };
+        if let [only] = processors.as_mut_slice() {
+            return only.run_once().into();
+        }
         for processor in processors {
             let one = processor.run_once();
             all.ran |= one.ran;

@@ -104,12 +104,17 @@ impl Stack {
     }
 
     /// Does what the CPUs have left to the control plane.
+    #[inline]
     pub(super) fn run_work(&mut self) {
-        let has_work = self
-            .pending_work
-            .as_ref()
-            .is_some_and(|work| !work.is_empty());
-        let Some(mut pending) = self.pending_work.take_if(|_| has_work) else {
+        let pending = self.pending_work.as_ref();
+        if pending.is_some_and(|work| !work.is_empty()) {
+            self.run_pending_work();
+        }
+    }
+
+    #[cold]
+    fn run_pending_work(&mut self) {
+        let Some(mut pending) = self.pending_work.take() else {
             return;
         };
         let interfaces = self.interfaces.clone();

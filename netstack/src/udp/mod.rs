@@ -179,6 +179,12 @@ impl Udp {
         }
     }
 
+    /// Counts the changes of bindings.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Stays the same for as long as the way of a datagram does: each of the
     /// terms only ever grows.
     #[inline]
@@ -260,15 +266,20 @@ impl Udp {
     /// Tells the applications of sockets with new datagrams.
     #[inline]
     pub(crate) fn wake(&mut self) {
-        if self.dirty.is_empty() {
-            return;
+        if !self.dirty.is_empty() {
+            self.wake_dirty();
         }
+    }
+
+    #[inline(never)]
+    fn wake_dirty(&mut self) {
         crate::notify::publish_fence();
-        for slot in self.dirty.drain(..) {
+        for &slot in &self.dirty {
             if let Some(Some(part)) = self.parts.get_mut(slot as usize) {
                 part.dirty = false;
                 part.shared.notify.notify_fenced();
             }
         }
+        self.dirty.clear();
     }
 }

@@ -255,18 +255,25 @@ impl UdpSocket {
         if let Some(code) = self.shared.take_error() {
             return Err(code.into());
         }
+        let skb = match self.queues.get_mut(self.turn).and_then(|q| q.pop()) {
+            Some(skb) => skb,
+            None => self.pop_elsewhere().ok_or(RecvError::WouldBlock)?,
+        };
+        self.account(self.turn, skb.frame().truesize() as u64);
+        Ok(Datagram { skb })
+    }
+
+    /// Goes over the other queues, when the one whose turn it is has nothing.
+    #[cold]
+    fn pop_elsewhere(&mut self) -> Option<SkBuff> {
         let count = self.queues.len();
-        for _ in 0..count {
+        for _ in 1..count {
+            self.turn = (self.turn + 1) % count;
             if let Some(skb) = self.queues[self.turn].pop() {
-                self.account(self.turn, skb.frame().truesize() as u64);
-                return Ok(Datagram { skb });
-            }
-            self.turn += 1;
-            if self.turn == count {
-                self.turn = 0;
+                return Some(skb);
             }
         }
-        Err(RecvError::WouldBlock)
+        None
     }
 
     /// Copies a datagram to `buffer`, without waiting. Returns the bytes copied

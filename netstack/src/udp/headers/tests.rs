@@ -84,7 +84,9 @@ impl Host {
     fn new(forgets: bool) -> Self {
         let clock = Arc::new(VirtualClock::new(SECOND));
         let source: Arc<dyn Clock> = clock.clone();
-        let mut stack = Stack::new(&StackConfig::default(), &source).unwrap();
+        let mut config = StackConfig::default();
+        config.pool.frames = 1024;
+        let mut stack = Stack::new(&config, &source).unwrap();
         let (nic, port) = LoopNic::new(LoopConfig::default());
         let dev = stack.add_nic(nic, &Default::default()).unwrap();
         stack.add_address(dev, IpAddr::V4(host(2)), 24).unwrap();
