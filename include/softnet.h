@@ -131,17 +131,17 @@ typedef struct {
     // Bytes of this structure; softnet_config_init() sets it.
     size_t size;
     // CPUs, 1 to 64: each has its own share of the flows, and its own thread
-    // after softnet_stack_start(). 1.
+    // after softnet_stack_start(). Default: 1.
     uint32_t cpus;
-    // A softnet_clock. SOFTNET_CLOCK_MONOTONIC.
+    // A softnet_clock. Default: SOFTNET_CLOCK_MONOTONIC.
     uint32_t clock;
     // What all randomness comes from: ports, identifications, timeouts. Give one
-    // that an attacker cannot guess. 0.
+    // that an attacker cannot guess. Default: 0.
     uint64_t seed;
-    // Frames of all CPUs, rings and sockets together. 4096.
+    // Frames of all CPUs, rings and sockets together. Default: 4096.
     uint32_t frames;
     // Bytes of a frame's buffer, a multiple of 64, the headers' 128 bytes
-    // included. 2176.
+    // included. Default: 2176.
     uint32_t frame_size;
 } softnet_config;
 
@@ -160,8 +160,10 @@ typedef struct {
     uint16_t mtu;
     // Descriptors of each ring; 0: 256.
     uint16_t ring;
-    // 1 if frames to other stations come in too. 0.
+    // 1 if frames to other stations come in too. Default: 0.
     uint8_t promiscuous;
+    // Zeros.
+    uint8_t reserved[5];
 } softnet_nic_config;
 
 // What one turn of an inline stack came to.

@@ -30,17 +30,17 @@ pub struct softnet_config {
     /// Bytes of this structure; softnet_config_init() sets it.
     pub size: usize,
     /// CPUs, 1 to 64: each has its own share of the flows, and its own thread
-    /// after softnet_stack_start(). 1.
+    /// after softnet_stack_start(). Default: 1.
     pub cpus: u32,
-    /// A softnet_clock. SOFTNET_CLOCK_MONOTONIC.
+    /// A softnet_clock. Default: SOFTNET_CLOCK_MONOTONIC.
     pub clock: u32,
     /// What all randomness comes from: ports, identifications, timeouts. Give one
-    /// that an attacker cannot guess. 0.
+    /// that an attacker cannot guess. Default: 0.
     pub seed: u64,
-    /// Frames of all CPUs, rings and sockets together. 4096.
+    /// Frames of all CPUs, rings and sockets together. Default: 4096.
     pub frames: u32,
     /// Bytes of a frame's buffer, a multiple of 64, the headers' 128 bytes
-    /// included. 2176.
+    /// included. Default: 2176.
     pub frame_size: u32,
 }
 
@@ -61,8 +61,10 @@ pub struct softnet_nic_config {
     pub mtu: u16,
     /// Descriptors of each ring; 0: 256.
     pub ring: u16,
-    /// 1 if frames to other stations come in too. 0.
+    /// 1 if frames to other stations come in too. Default: 0.
     pub promiscuous: u8,
+    /// Zeros.
+    pub reserved: [u8; 5],
 }
 
 // SAFETY: C's layout, the size first, and numbers only.
@@ -97,6 +99,7 @@ unsafe impl Versioned for softnet_nic_config {
             mtu: 0,
             ring: 0,
             promiscuous: 0,
+            reserved: [0; 5],
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::address;
 use crate::handle::{self, kind};
 use crate::memory;
-use crate::result::{Error, boundary, softnet_result};
+use crate::result::{Code, Error, boundary, softnet_result};
 use crate::sock::{Wait, softnet_sock};
 use libc::{c_int, sockaddr, sockaddr_storage, socklen_t};
 use softnet::dma_ring::Frame;
@@ -14,7 +14,7 @@ pub struct softnet_frame {
     _opaque: [u8; 0],
 }
 
-/// The object behind a `softnet_frame`; `None` only for the moment of a send.
+/// The object behind a `softnet_frame`; `None` once it was sent.
 pub(crate) type FrameObject = Option<Lent>;
 
 kind!(softnet_frame, Frame, FrameObject, "frame");
@@ -124,7 +124,9 @@ pub unsafe extern "C" fn softnet_frame_send(
                 send(lent, |frame| socket.send_frame(frame, to))
             })?
         })?;
-        handle::remove(frame).map(drop)
+        // The slot is empty, and nobody else can have filled it.
+        let _ = handle::remove(frame);
+        Ok(())
     })
 }
 
@@ -133,7 +135,8 @@ fn send<E: Into<Error>>(
     send: impl FnOnce(Frame) -> Result<(), (E, Frame)>,
 ) -> Result<(), Error> {
     let frame = lent.take().map(Lent::into_frame);
-    let frame = frame.ok_or_else(crate::stack::broken)?;
+    // Another thread has sent it at this moment.
+    let frame = frame.ok_or(Code::SOFTNET_RESULT_BAD_HANDLE)?;
     send(frame).map_err(|(error, frame)| {
         *lent = Some(Lent::Refused(frame));
         error.into()

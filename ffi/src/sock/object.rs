@@ -19,7 +19,7 @@ pub(crate) struct SockObject {
     stack: Arc<StackObject>,
     closed: AtomicBool,
     notify: Arc<Notify>,
-    /// A [`Notify`] has room for one waiter.
+    /// Held by the thread that waits.
     waiter: Mutex<()>,
     ready: OnceLock<Arc<OwnedFd>>,
     state: Mutex<State>,
@@ -194,14 +194,11 @@ impl SockObject {
                 return Err(Error::new(Code::SOFTNET_RESULT_BUSY, message));
             }
         };
-        let received = if self.stack.is_running() {
+        if self.stack.is_running() {
             self.wait_for_threads(wait)
         } else {
             self.wait_inline(wait)
-        };
-        // The wait has taken the announcement for the descriptor with it.
-        self.signal();
-        received
+        }
     }
 
     fn try_receive(&self) -> Result<Datagram, RecvFailure> {
