@@ -1,7 +1,6 @@
 //! Races of a waiter against who publishes. Each was seen to fail by a mutation:
 //!
-//! - *a publication against arm and look*: either fence is left out, or `arm`
-//!   comes after the look.
+//! - *a publication against arm and look*: either fence is left out.
 //! - *two publishers and one waiter*: as above, or `wake` takes the announcement
 //!   back after it has counted.
 //! - *a waiter that leaves against one that stays*: a waiter whose look finds

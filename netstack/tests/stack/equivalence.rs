@@ -49,7 +49,7 @@ impl Rig {
         Self { host, sockets }
     }
 
-    fn read(&mut self) -> Vec<(usize, Vec<u8>, SocketAddr, SocketAddr, Option<u64>)> {
+    fn read(&mut self) -> Vec<Read> {
         let mut all = Vec::new();
         for (at, socket) in self.sockets.iter_mut().enumerate() {
             while let Ok(d) = socket.try_recv() {
@@ -76,6 +76,9 @@ impl Rig {
         all
     }
 }
+
+/// A datagram: its socket, bytes, sender, destination and time.
+type Read = (usize, Vec<u8>, SocketAddr, SocketAddr, Option<u64>);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
