@@ -86,7 +86,7 @@ impl<P: PciDevice> Chip<P> {
         self.device.delay_us(DRAIN_US);
     }
 
-    /// Resets the device (14.3): afterwards it does no DMA, interrupts nobody,
+    /// Resets the device ("Reset Operation", chapter 14): afterwards it does no DMA, interrupts nobody,
     /// and all registers have their initial values.
     pub(crate) fn reset(&self) -> Result<(), ResetTimeout> {
         self.mask_all();
@@ -105,7 +105,8 @@ impl<P: PciDevice> Chip<P> {
         Ok(())
     }
 
-    /// Lets the link come up as the PHY negotiates it (14.5).
+    /// Lets the link come up as the PHY negotiates it ("Link Setup
+    /// Mechanisms", chapter 14).
     pub(crate) fn set_link_up(&self) {
         let forced =
             Ctrl::LRST | Ctrl::PHY_RST | Ctrl::ILOS | Ctrl::VME | Ctrl::FRCSPD | Ctrl::FRCDPLX;

@@ -1,4 +1,4 @@
-//! The EEPROM behind the chip (5.2 to 5.6, 13.4.3 and 13.4.4).
+//! The EEPROM behind the chip (chapter 5, 13.4.3 and 13.4.4).
 
 use crate::chip::Chip;
 use crate::probe::ProbeError;
@@ -77,7 +77,7 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
             .then(|| (self.chip.read(regs::EERD) >> regs::EERD_DATA_SHIFT) as u16)
     }
 
-    /// One Microwire read (5.3). `None` when the chip does not grant access.
+    /// One Microwire read. `None` when the chip does not grant access.
     fn read_bits(&self, address: u8) -> Option<u16> {
         let idle = self.eecd().difference(Eecd::SK | Eecd::CS | Eecd::DI);
         self.chip.write(regs::EECD, (idle | Eecd::REQ).bits());

@@ -92,7 +92,7 @@ impl<P: PciDevice> E1000<P> {
         &self.shared.chip.device
     }
 
-    /// Programs the chip from its reset on (14.3 to 14.5), all but the units'
+    /// Programs the chip from its reset on (chapter 14), all but the units'
     /// enable bits.
     fn program(&self, control: &Control, config: &OpenConfig) {
         let chip = &self.shared.chip;

@@ -33,7 +33,7 @@ pub(crate) const IMS: u32 = 0x00d0;
 pub(crate) const IMC: u32 = 0x00d8;
 /// Receive Control (13.4.22).
 pub(crate) const RCTL: u32 = 0x0100;
-/// Flow Control Transmit Timer Value (13.4.13).
+/// Flow Control Transmit Timer Value.
 pub(crate) const FCTTV: u32 = 0x0170;
 /// Transmit Control (13.4.33).
 pub(crate) const TCTL: u32 = 0x0400;

@@ -7,7 +7,7 @@ use softnet_nic_hal::NicStats;
 use softnet_nic_hal::bus::PciDevice;
 
 /// One counter of the chip: 32 bits, or 64 bits in two words of which the low
-/// one is read first (13.7.29).
+/// one is read first ("Good Octets Received Count").
 #[derive(Clone, Copy, Debug)]
 struct Source {
     register: u32,

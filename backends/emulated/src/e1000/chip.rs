@@ -139,7 +139,7 @@ impl Chip {
         core
     }
 
-    /// What CTRL.RST does (section 14.9). The PHY goes on.
+    /// What CTRL.RST does ("Reset Operation" in chapter 14). The PHY goes on.
     pub(super) fn reset(&self) {
         let mut core = self.between_bursts();
         core.reset();

@@ -1,5 +1,5 @@
 //! The EEPROM: 64 words behind a Microwire interface (a 93C46), and the two ways
-//! to it: EECD bit by bit, EERD by word (sections 5.3 to 5.6).
+//! to it: EECD bit by bit, EERD by word (chapter 5).
 
 use softnet_nic_hal::MacAddress;
 
@@ -189,15 +189,18 @@ fn image(mac: MacAddress) -> [u16; WORDS] {
     words[1] = u16::from_le_bytes([c, d]);
     words[2] = u16::from_le_bytes([e, f]);
     words[3] = 0;
-    // Init control word 1: the signature 01b in the highest bits, and "load" for
-    // the vendor, device and subsystem ids.
-    words[0x0a] = 0x4003;
+    // Init control word 1: the signature 01b in the highest bits, a memory BAR of
+    // 32 bits, full duplex (which CTRL begins with), and "load" for the vendor,
+    // device and subsystem ids.
+    words[0x0a] = 0x6403;
     words[0x0b] = 0x001e;
     words[0x0c] = 0x8086;
     words[0x0d] = 0x100e;
     words[0x0e] = 0x8086;
     // Init control word 2: full duplex, autonegotiation.
     words[0x0f] = 0x3040;
+    // What LED 2 and LED 0 show: a link of 100 Mbit/s, and any link.
+    words[0x2f] = 0x0602;
     let sum = words[..WORDS - 1]
         .iter()
         .fold(0, |sum: u16, &w| sum.wrapping_add(w));

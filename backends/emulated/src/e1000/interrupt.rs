@@ -39,6 +39,11 @@ impl Interrupts {
         self.icr.fetch_and(!bits, Ordering::SeqCst);
     }
 
+    /// The causes, which stay.
+    pub(super) fn causes(&self) -> u32 {
+        self.icr.load(Ordering::SeqCst)
+    }
+
     pub(super) fn mask(&self) -> u32 {
         self.ims.load(Ordering::SeqCst)
     }

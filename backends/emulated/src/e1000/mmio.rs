@@ -18,7 +18,7 @@ mod mdic {
 /// The flush bit of RDTR.
 const RDTR_FPD: u32 = 1 << 31;
 
-/// The I/O window (section 13.2.2): an address, and what is there.
+/// The I/O window ("I/O-Mapped Internal Register" access): an address, and what is there.
 const IOADDR: u32 = 0;
 const IODATA: u32 = 4;
 
@@ -65,6 +65,9 @@ impl Chip {
     fn read_register(&self, at: u32) -> u32 {
         match at {
             offset::ICR => self.interrupts.take(),
+            // The manual calls ICS write-only; the chip shows the causes there, and
+            // keeps them.
+            offset::ICS => self.interrupts.causes(),
             offset::IMS => self.interrupts.mask(),
             offset::CTRL | offset::CTRL_DUP => self.registers.load(offset::CTRL),
             offset::STATUS => self.registers.load(offset::STATUS),

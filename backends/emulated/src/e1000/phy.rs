@@ -1,4 +1,5 @@
-//! The internal PHY, an M88E1011 (section 13.5 and 8; IEEE 802.3, clause 22).
+//! The internal PHY, an M88E1011 (the PHY registers under "MDI Control Register",
+//! and chapter 11; IEEE 802.3, clause 22).
 
 /// Where the PHY answers on the management bus.
 pub(super) const ADDRESS: u32 = 1;
@@ -20,6 +21,7 @@ pub(super) mod reg {
     pub(in crate::e1000) const PSSTAT: u8 = 17;
     pub(in crate::e1000) const PINTE: u8 = 18;
     pub(in crate::e1000) const EPSCON: u8 = 20;
+    pub(in crate::e1000) const EPSCON2: u8 = 26;
 }
 
 const PCTRL_RESET: u16 = 1 << 15;
@@ -88,10 +90,13 @@ impl Phy {
             (reg::ANA, 0x0de1),
             (reg::ANE, 0x0004),
             (reg::NPT, 0x2001),
-            (reg::GCON, 0x0300),
+            // 1000 Mbit/s in full duplex only; a multiport device, and master
+            // if it had to choose.
+            (reg::GCON, 0x0e00),
             (reg::ESTATUS, 0x3000),
             (reg::PSCON, 0x0068),
-            (reg::EPSCON, 0x0ce0),
+            (reg::EPSCON, 0x0d60),
+            (reg::EPSCON2, 0x000c),
         ] {
             self.words[usize::from(number)] = value;
         }
@@ -231,7 +236,7 @@ impl Phy {
             reg::PCTRL => self.write_control(value),
             reg::ANA => self.words[at] = value & 0xbfff,
             reg::GCON => self.words[at] = value & 0xff00,
-            reg::NPT | reg::PSCON | reg::PINTE | reg::EPSCON | 24 | 29 | 30 => {
+            reg::NPT | reg::PSCON | reg::PINTE | reg::EPSCON | reg::EPSCON2 | 24 | 29 | 30 => {
                 self.words[at] = value;
             }
             // Status, identity, and what is not there.

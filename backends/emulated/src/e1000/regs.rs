@@ -202,8 +202,9 @@ impl Registers {
         Tctl::from_bits_retain(self.load(offset::TCTL))
     }
 
-    /// What a software reset does to the plain words (section 14.9): all but the
-    /// division of the packet buffer go to their initial values.
+    /// What a software reset does to the plain words ("Reset Operation" in
+    /// chapter 14): all but the division of the packet buffer go to their initial
+    /// values.
     pub(super) fn reset(&self) {
         let pba = self.load(offset::PBA);
         for word in self.words.iter() {
@@ -212,8 +213,12 @@ impl Registers {
         self.set(offset::PBA, pba);
         self.set(offset::CTRL, (Ctrl::FD | Ctrl::SPEED_1000).bits());
         self.set(offset::VET, 0x8100);
+        // WTHRESH 1, in descriptors, as this family's later members document it.
         self.set(offset::RXDCTL, 0x0101_0000);
+        // Table 13-60; what of it the EEPROM gives agrees.
         self.set(offset::LEDCTL, 0x0706_8302);
+        // A threshold of 1024 bytes and a padding of 256.
+        self.set(offset::TSPMT, 0x0100_0400);
     }
 }
 
@@ -229,14 +234,17 @@ pub(super) fn plain_mask(at: u32) -> Option<u32> {
         | offset::TIPG
         | offset::TXDMAC => u32::MAX,
         offset::FCAH | offset::FCT | offset::VET | offset::FCTTV | offset::AIT => 0xffff,
-        offset::FCRTL | offset::FCRTH => 0x8000_fff8,
+        // The enable bits above are those of other members of the family.
+        offset::FCRTL | offset::FCRTH => 0xfff8,
         offset::PBA => 0x003f_003f,
         offset::RDBAL | offset::TDBAL => !0xf,
         offset::RDBAH | offset::TDBAH => u32::MAX,
         offset::RDLEN | offset::TDLEN => 0x000f_ff80,
         offset::RDH | offset::RDT | offset::TDH | offset::TDT => 0xffff,
         offset::RDTR | offset::RADV | offset::TIDV | offset::TADV | offset::ITR => 0xffff,
-        offset::RXDCTL | offset::TXDCTL => 0xff3f_3f3f,
+        // Only the transmitter has a low threshold in the highest bits.
+        offset::RXDCTL => 0x013f_3f3f,
+        offset::TXDCTL => 0xff3f_3f3f,
         offset::RSRPD => 0xfff,
         offset::TSPMT => u32::MAX,
         offset::RXCSUM => 0x7ff,

@@ -156,7 +156,11 @@ impl Burst<'_> {
         if control.command().contains(Command::IDE) {
             self.delayed = true;
         } else {
+            // An immediate interrupt ends the delays, which it would only be
+            // followed by (section 13.4.44).
             self.causes |= Cause::TXDW;
+            self.delayed = false;
+            self.core.tx.delay.stop();
         }
         Ok(())
     }

@@ -223,6 +223,26 @@ fn ide_delays_the_cause_until_the_timer_ends() {
     assert_eq!(rig.r(ICR) & TXDW, TXDW);
 }
 
+/// Section 13.4.44: whichever interrupt comes first ends the other timers.
+#[test]
+fn an_immediate_cause_ends_the_delay_of_those_before_it() {
+    let mut rig = Rig::new();
+    let mut ring = rig.tx_ring(8, PSP);
+    rig.w(TIDV, 4);
+    rig.w(TADV, 8);
+    ring.put(&frame(MAC, 60), CMD | IDE);
+    ring.ring_doorbell(&rig);
+    rig.step();
+    ring.put(&frame(MAC, 60), CMD | IDE);
+    ring.put(&frame(MAC, 60), CMD);
+    ring.ring_doorbell(&rig);
+    assert_eq!(rig.step().next_event_ns, None);
+    assert_eq!(rig.r(ICR) & TXDW, TXDW);
+    rig.now_ns += 20_000;
+    rig.step();
+    assert_eq!(rig.r(ICR) & TXDW, 0, "not a second time");
+}
+
 #[test]
 fn a_buffer_that_is_not_mapped_costs_its_packet_only() {
     let mut rig = Rig::new();
