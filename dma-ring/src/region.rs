@@ -205,8 +205,23 @@ impl DmaRegion {
         Some(())
     }
 
+    /// The two aligned words at `offset`, or `None` when they are unaligned or
+    /// not wholly inside.
+    #[must_use]
+    #[inline]
+    pub fn words(&self, offset: usize) -> Option<DmaWords<'_>> {
+        let words = self.at(offset, 16)?.cast::<[AtomicU64; 2]>();
+        if !words.is_aligned() {
+            return None;
+        }
+        // SAFETY: inside the block (`at`), aligned (just checked), alive as
+        // long as `self`, and any bit pattern is a valid word.
+        Some(DmaWords(unsafe { words.as_ref() }))
+    }
+
     /// Copies bytes out; `None` when the range is not wholly inside.
     #[must_use]
+    #[inline]
     pub fn read_bytes(&self, offset: usize, out: &mut [u8]) -> Option<()> {
         let from = self.at(offset, out.len())?;
         // SAFETY: `at` has checked that the range lies inside the block, and
@@ -217,6 +232,7 @@ impl DmaRegion {
 
     /// Copies bytes in; `None` when the range is not wholly inside.
     #[must_use]
+    #[inline]
     pub fn write_bytes(&self, offset: usize, bytes: &[u8]) -> Option<()> {
         let to = self.at(offset, bytes.len())?;
         // SAFETY: `at` has checked that the range lies inside the block. Who
@@ -255,6 +271,39 @@ impl DmaRegion {
         // SAFETY: inside the block (`at`), aligned (just checked), alive as
         // long as `self`, and any bit pattern is a valid word.
         Some(unsafe { word.as_ref() })
+    }
+}
+
+/// Two neighbouring words of a region, little-endian: a descriptor. Whether they
+/// lie inside was checked once.
+#[derive(Clone, Copy, Debug)]
+pub struct DmaWords<'a>(&'a [AtomicU64; 2]);
+
+impl DmaWords<'_> {
+    /// The word at the lower address.
+    #[must_use]
+    #[inline]
+    pub fn first(self, order: Ordering) -> u64 {
+        u64::from_le(self.0[0].load(order))
+    }
+
+    /// The word at the higher address.
+    #[must_use]
+    #[inline]
+    pub fn second(self, order: Ordering) -> u64 {
+        u64::from_le(self.0[1].load(order))
+    }
+
+    /// Writes the word at the lower address.
+    #[inline]
+    pub fn set_first(self, value: u64, order: Ordering) {
+        self.0[0].store(value.to_le(), order);
+    }
+
+    /// Writes the word at the higher address.
+    #[inline]
+    pub fn set_second(self, value: u64, order: Ordering) {
+        self.0[1].store(value.to_le(), order);
     }
 }
 
@@ -422,6 +471,17 @@ impl DmaDomain {
             })
     }
 
+    /// A run of accesses that stay near each other.
+    #[must_use]
+    pub fn window(&self) -> DmaWindow<'_> {
+        DmaWindow {
+            domain: self,
+            region: None,
+            start: 0,
+            len: 0,
+        }
+    }
+
     /// The region that holds `addr`, and the offset in it.
     #[inline]
     fn find(&self, addr: DmaAddr) -> Option<(&DmaRegion, usize)> {
@@ -432,6 +492,85 @@ impl DmaDomain {
         let region = self.regions.get(at)?;
         let offset = usize::try_from(addr.0 - region.dma_addr().0).ok()?;
         (offset < region.len()).then_some((region, offset))
+    }
+}
+
+/// Accesses of a device through its domain that remember the mapping that was
+/// found last, as an IOMMU's translation cache does. Use one for each place that
+/// a device works at: its descriptors, its buffers.
+#[derive(Clone, Debug)]
+pub struct DmaWindow<'a> {
+    domain: &'a DmaDomain,
+    region: Option<&'a DmaRegion>,
+    /// The first address of `region`, and its length in bytes.
+    start: u64,
+    len: u64,
+}
+
+impl<'a> DmaWindow<'a> {
+    /// The device reads `out.len()` bytes at `addr`.
+    ///
+    /// # Errors
+    /// As [`DmaDomain::read`].
+    #[inline]
+    pub fn read(&mut self, addr: DmaAddr, out: &mut [u8]) -> Result<(), DmaFault> {
+        let len = out.len();
+        self.find(addr)
+            .and_then(|(region, offset)| region.read_bytes(offset, out))
+            .ok_or(DmaFault {
+                addr,
+                len,
+                access: DmaAccess::Read,
+            })
+    }
+
+    /// The device writes `bytes` at `addr`.
+    ///
+    /// # Errors
+    /// As [`DmaDomain::write`].
+    #[inline]
+    pub fn write(&mut self, addr: DmaAddr, bytes: &[u8]) -> Result<(), DmaFault> {
+        self.find(addr)
+            .and_then(|(region, offset)| region.write_bytes(offset, bytes))
+            .ok_or(DmaFault {
+                addr,
+                len: bytes.len(),
+                access: DmaAccess::Write,
+            })
+    }
+
+    /// The device fetches the two aligned words at `addr`, which it may write
+    /// back.
+    ///
+    /// # Errors
+    /// [`DmaFault`] when they are unaligned or not wholly inside one mapping.
+    #[inline]
+    pub fn words(&mut self, addr: DmaAddr) -> Result<DmaWords<'a>, DmaFault> {
+        self.find(addr)
+            .and_then(|(region, offset)| region.words(offset))
+            .ok_or(DmaFault {
+                addr,
+                len: 16,
+                access: DmaAccess::Read,
+            })
+    }
+
+    #[inline]
+    fn find(&mut self, addr: DmaAddr) -> Option<(&'a DmaRegion, usize)> {
+        let offset = addr.0.wrapping_sub(self.start);
+        match self.region {
+            Some(region) if offset < self.len => Some((region, offset as usize)),
+            _ => self.find_anew(addr),
+        }
+    }
+
+    #[cold]
+    fn find_anew(&mut self, addr: DmaAddr) -> Option<(&'a DmaRegion, usize)> {
+        let (region, offset) = self.domain.find(addr)?;
+        self.region = Some(region);
+        self.start = region.dma_addr().0;
+        self.len = region.len() as u64;
+        Some((region, offset))
     }
 }
 

@@ -123,6 +123,14 @@ pub trait CoherentMemory: Send + Sync {
     /// Writes the word at `offset`; nothing when it is unaligned or outside,
     /// which is a mistake of the driver.
     fn write_u64(&self, offset: usize, value: u64);
+    /// Writes a descriptor of two words at `offset`, the one at the lower address
+    /// first; otherwise as [`write_u64`](Self::write_u64).
+    #[inline]
+    fn write_pair(&self, offset: usize, words: [u64; 2]) {
+        let [first, second] = words;
+        self.write_u64(offset, first);
+        self.write_u64(offset + 8, second);
+    }
 }
 
 /// Plain memory of this process: x86's and Arm's acquire and release are what
@@ -153,6 +161,20 @@ impl CoherentMemory for DmaRegion {
             done.is_some(),
             "descriptor word outside of its ring: {offset}"
         );
+    }
+
+    #[inline]
+    fn write_pair(&self, offset: usize, words: [u64; 2]) {
+        let descriptor = self.words(offset);
+        debug_assert!(
+            descriptor.is_some(),
+            "descriptor outside of its ring: {offset}"
+        );
+        if let Some(descriptor) = descriptor {
+            let [first, second] = words;
+            descriptor.set_first(first, core::sync::atomic::Ordering::Release);
+            descriptor.set_second(second, core::sync::atomic::Ordering::Release);
+        }
     }
 }
 

@@ -45,8 +45,7 @@ impl<M: CoherentMemory> Descriptors<M> {
     /// command and status.
     #[inline(always)]
     pub(crate) fn describe(&self, at: usize, address: u64, word: u64) {
-        self.memory.write_u64(at * DESCRIPTOR, address);
-        self.memory.write_u64(at * DESCRIPTOR + 8, word);
+        self.memory.write_pair(at * DESCRIPTOR, [address, word]);
     }
 
     #[inline]

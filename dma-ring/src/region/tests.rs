@@ -215,6 +215,28 @@ fn a_stale_domain_reaches_memory_that_still_exists() {
     assert!(stale.write(DmaAddr(0x1000), &[1; 0x100]).is_ok());
 }
 
+#[test]
+fn two_words_are_those_that_are_read_one_by_one() {
+    let region = region_at(0x1000, 0x30);
+    let mut domain = DmaDomain::new();
+    domain.map(&region).unwrap();
+    let mut window = domain.window();
+    let words = window.words(DmaAddr(0x1010)).unwrap();
+    words.set_first(0x0102_0304_0506_0708, Relaxed);
+    words.set_second(9, Relaxed);
+    assert_eq!(region.read_u64(0x10, Relaxed), Some(0x0102_0304_0506_0708));
+    assert_eq!(region.read_u64(0x18, Relaxed), Some(9));
+    assert_eq!(
+        (words.first(Relaxed), words.second(Relaxed)),
+        (0x0102_0304_0506_0708, 9)
+    );
+    for outside in [0x0fff, 0x1008 + 1, 0x1028, 0x1030] {
+        let missed = window.words(DmaAddr(outside)).err();
+        assert_eq!(missed, Some(fault(outside, 16, DmaAccess::Read)));
+    }
+    assert!(window.words(DmaAddr(0x1020)).is_ok(), "the last two");
+}
+
 proptest! {
     #[test]
     fn a_domain_is_the_union_of_its_mappings(
@@ -231,6 +253,7 @@ proptest! {
                 owner[range].fill(Some(n));
             }
         }
+        let mut window = domain.window();
         for (addr, len) in accesses {
             let first = owner[addr as usize];
             let last = (addr as usize + len).saturating_sub(1);
@@ -238,6 +261,8 @@ proptest! {
             let mut buffer = [0; 24];
             prop_assert_eq!(domain.read(DmaAddr(addr), &mut buffer[..len]).is_ok(), inside);
             prop_assert_eq!(domain.write(DmaAddr(addr), &buffer[..len]).is_ok(), inside);
+            prop_assert_eq!(window.read(DmaAddr(addr), &mut buffer[..len]).is_ok(), inside);
+            prop_assert_eq!(window.write(DmaAddr(addr), &buffer[..len]).is_ok(), inside);
         }
     }
 }

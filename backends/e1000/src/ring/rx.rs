@@ -150,6 +150,14 @@ impl<P: PciDevice> RxRing<P> {
 /// Leaves the device a whole buffer; false when the frame has none.
 #[inline]
 fn make_room(frame: &mut Frame) -> bool {
+    if frame.is_empty() && frame.tailroom() >= BUFFER {
+        return true;
+    }
+    empty(frame)
+}
+
+/// The frame holds a packet still, or leaves too much before it.
+fn empty(frame: &mut Frame) -> bool {
     if frame.set_len(0) && frame.tailroom() >= BUFFER {
         return true;
     }

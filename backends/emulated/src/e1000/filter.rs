@@ -9,7 +9,8 @@ const RAH_SELECT: u32 = 3 << 16;
 /// The entry is valid.
 pub(super) const RAH_AV: u32 = 1 << 31;
 
-const ADDRESS: u64 = 0xffff_ffff_ffff;
+/// The broadcast address, as [`accept`] gives it.
+pub(super) const BROADCAST: u64 = 0xffff_ffff_ffff;
 
 /// Why a frame was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +44,27 @@ impl Exact {
         exact
     }
 
+    #[inline]
     fn matches(&self, destination: u64, source: u64) -> bool {
         let mut entries = self.entries[..self.len].iter();
         entries.any(|&(address, by_source)| address == if by_source { source } else { destination })
     }
 }
 
-/// The first address in `bytes` as the chip stores it: the byte that is first on
-/// the wire is the lowest.
-fn address(bytes: &[u8]) -> Option<u64> {
-    let [a, b, c, d, e, f] = *bytes.first_chunk()?;
-    Some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
-}
-
-/// Whether the chip takes the frame.
+/// Whether the chip takes the frame: its destination (the byte that is first on
+/// the wire is the lowest), and why it is taken.
+#[inline]
 pub(super) fn accept(
     frame: &[u8],
     rctl: Rctl,
     exact: &Exact,
     registers: &Registers,
-) -> Option<Accept> {
-    let destination = address(frame)?;
-    let source = address(frame.get(6..)?)?;
+) -> Option<(u64, Accept)> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *frame.first_chunk()?;
+    let destination = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    let source = u64::from_le_bytes([g, h, i, j, k, l, 0, 0]);
     let group = destination & 1 != 0;
-    let all = if destination == ADDRESS {
+    let all = if destination == BROADCAST {
         Rctl::BAM | Rctl::MPE
     } else if group {
         Rctl::MPE
@@ -74,9 +72,10 @@ pub(super) fn accept(
         Rctl::UPE
     };
     if rctl.intersects(all) || exact.matches(destination, source) {
-        return Some(Accept::Exact);
+        return Some((destination, Accept::Exact));
     }
-    (group && in_table(destination, rctl, registers)).then_some(Accept::Inexact)
+    let listed = group && in_table(destination, rctl, registers);
+    listed.then_some((destination, Accept::Inexact))
 }
 
 /// The multicast table: RCTL.MO chooses twelve bits of the address, of which the

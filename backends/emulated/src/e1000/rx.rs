@@ -1,11 +1,11 @@
 //! Receive: from the wire through the filters to memory (section 3.2).
 
 use super::chip::Chip;
-use super::core::{Core, MAX_PACKET, Ring};
-use super::filter::{Accept, accept};
+use super::core::{Core, MAX_PACKET, Ring, Rx};
+use super::filter::{Accept, BROADCAST, Exact, accept};
 use super::regs::{Cause, Rctl, offset};
-use super::stats::{Octets, Stat};
-use softnet_dma_ring::{DmaAddr, DmaDomain, DmaFault};
+use super::stats::{Delta, Octets, Stat};
+use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 use softnet_nic_hal::wire::Wire;
 use std::sync::atomic::Ordering;
 
@@ -27,11 +27,19 @@ mod descriptor {
 /// One turn of the receiver: what it needs of the registers, read once.
 struct Burst<'a> {
     chip: &'a Chip,
-    core: &'a mut Core,
+    exact: &'a Exact,
+    delta: &'a mut Delta,
+    rx: &'a mut Rx,
+    descriptors: DmaWindow<'a>,
+    buffers: DmaWindow<'a>,
+    pad_short: bool,
     rctl: Rctl,
     buffer_len: usize,
+    /// Bytes of the FCS that go to memory.
+    fcs_len: usize,
     ring: Ring,
-    /// Free descriptors at the start.
+    /// Descriptors that the device owns, and how many there were at the start.
+    left: u32,
     free: u32,
     stored: u32,
     causes: Cause,
@@ -64,7 +72,7 @@ impl<'a> Burst<'a> {
     fn begin(chip: &'a Chip, core: &'a mut Core, rctl: Rctl) -> Self {
         let addresses = chip.addresses.load(Ordering::Acquire);
         if core.exact_of != addresses {
-            core.exact = super::filter::Exact::load(&chip.registers);
+            core.exact = Exact::load(&chip.registers);
             core.exact_of = addresses;
         }
         let ring = if core.rx.halted || !chip.port.may_master() {
@@ -72,12 +80,20 @@ impl<'a> Burst<'a> {
         } else {
             chip.rx_ring()
         };
+        let domain = core.view.domain();
         Self {
             chip,
-            core,
+            exact: &core.exact,
+            delta: &mut core.delta,
+            rx: &mut core.rx,
+            descriptors: domain.window(),
+            buffers: domain.window(),
+            pad_short: core.pad_short,
             rctl,
             buffer_len: rctl.buffer_len(),
+            fcs_len: if rctl.contains(Rctl::SECRC) { 0 } else { 4 },
             ring,
+            left: ring.available(),
             free: ring.available(),
             stored: 0,
             causes: Cause::empty(),
@@ -85,8 +101,9 @@ impl<'a> Burst<'a> {
     }
 
     /// One frame from the wire.
+    #[inline]
     fn arrive(&mut self, frame: &[u8]) {
-        if frame.len() < SHORTEST && self.core.pad_short {
+        if frame.len() < SHORTEST && self.pad_short {
             let mut padded = [0; SHORTEST];
             padded[..frame.len()].copy_from_slice(frame);
             self.whole(&padded);
@@ -97,145 +114,197 @@ impl<'a> Burst<'a> {
 
     fn whole(&mut self, frame: &[u8]) {
         let len = frame.len() + 4;
-        self.core.delta.count(Stat::TPR);
-        self.core.delta.octets(Octets::TOR, len);
+        self.delta.count(Stat::TPR);
+        self.delta.octets(Octets::TOR, len);
         let registers = &self.chip.registers;
-        let Some(how) = accept(frame, self.rctl, &self.core.exact, registers) else {
+        let Some((destination, how)) = accept(frame, self.rctl, self.exact, registers) else {
             self.chip.counters.rx_filtered.add(1);
             return;
         };
-        let longest = if self.rctl.contains(Rctl::LPE) {
-            MAX_PACKET
-        } else {
-            LONGEST
-        };
         if frame.len() < SHORTEST {
             self.bad_length(Stat::RUC);
-        } else if len > longest {
+        } else if len > self.longest() {
             self.bad_length(Stat::ROC);
         } else if self.take(frame, how) {
-            self.good(frame, len);
+            self.good(destination, len);
         } else {
-            self.core.delta.count(Stat::MPC);
+            self.delta.count(Stat::MPC);
             self.causes |= Cause::RXO;
         }
     }
 
-    fn bad_length(&mut self, stat: Stat) {
-        self.core.delta.count(stat);
-        self.core.delta.count(Stat::RLEC);
+    /// Bytes of the longest frame, with its FCS.
+    #[inline]
+    fn longest(&self) -> usize {
+        if self.rctl.contains(Rctl::LPE) {
+            MAX_PACKET
+        } else {
+            LONGEST
+        }
     }
 
-    fn good(&mut self, frame: &[u8], len: usize) {
-        let delta = &mut self.core.delta;
+    #[cold]
+    fn bad_length(&mut self, stat: Stat) {
+        self.delta.count(stat);
+        self.delta.count(Stat::RLEC);
+    }
+
+    #[inline]
+    fn good(&mut self, destination: u64, len: usize) {
+        let delta = &mut *self.delta;
         delta.count(Stat::GPRC);
         delta.count(Stat::PRC64.of_size(len));
         delta.octets(Octets::GORC, len);
-        if frame.starts_with(&[0xff; 6]) {
+        if destination == BROADCAST {
             delta.count(Stat::BPRC);
-        } else if frame[0] & 1 != 0 {
+        } else if destination & 1 != 0 {
             delta.count(Stat::MPRC);
         }
     }
 
     /// To memory, or to the FIFO; `false` when there is no room in either.
+    #[inline]
     fn take(&mut self, frame: &[u8], how: Accept) -> bool {
-        let fifo = &self.core.rx.fifo;
-        if fifo.is_empty() && self.has_room(frame.len()) {
+        if self.rx.fifo.is_empty() && self.has_room(frame.len()) {
             self.store(frame, how);
             return true;
         }
-        self.core.delta.count(Stat::RNBC);
+        self.wait(frame)
+    }
+
+    #[cold]
+    fn wait(&mut self, frame: &[u8]) -> bool {
+        self.delta.count(Stat::RNBC);
         let limit = (self.chip.registers.load(offset::PBA) & 0x3f) as usize * 1024;
-        self.core.rx.fifo.push(frame, limit)
+        self.rx.fifo.push(frame, limit)
     }
 
     /// What waits in the FIFO goes to memory as far as there are descriptors.
     fn drain_fifo(&mut self) {
-        let mut scratch = std::mem::take(&mut self.core.rx.scratch);
-        while let Some(len) = self.core.rx.fifo.front() {
+        let mut scratch = std::mem::take(&mut self.rx.scratch);
+        while let Some(len) = self.rx.fifo.front() {
             if !self.has_room(len) {
                 break;
             }
-            if let Some(frame) = self.core.rx.fifo.pop(&mut scratch) {
-                let (exact, registers) = (&self.core.exact, &self.chip.registers);
-                let how = accept(frame, self.rctl, exact, registers);
-                self.store(frame, how.unwrap_or(Accept::Exact));
+            if let Some(frame) = self.rx.fifo.pop(&mut scratch) {
+                let how = accept(frame, self.rctl, self.exact, &self.chip.registers);
+                self.store(frame, how.map_or(Accept::Exact, |(_, how)| how));
             }
         }
-        self.core.rx.scratch = scratch;
+        self.rx.scratch = scratch;
     }
 
-    /// Bytes that go to memory of a frame of `len` bytes: with its FCS, unless
-    /// that is stripped.
-    fn stored_len(&self, len: usize) -> usize {
-        len + if self.rctl.contains(Rctl::SECRC) {
-            0
-        } else {
-            4
-        }
-    }
-
-    /// Whether there are descriptors enough for a frame of `len` bytes.
+    /// Whether there are descriptors enough for a frame of `len` bytes. Bytes
+    /// that go to memory are those of the frame with its FCS, unless that is
+    /// stripped.
+    #[inline]
     fn has_room(&mut self, len: usize) -> bool {
-        let need = self.stored_len(len).div_ceil(self.buffer_len);
-        if self.ring.available() as usize >= need {
-            return true;
+        let stored = len + self.fcs_len;
+        self.left != 0 && stored <= self.buffer_len || self.find_room(stored)
+    }
+
+    #[cold]
+    fn find_room(&mut self, stored: usize) -> bool {
+        let need = stored.div_ceil(self.buffer_len);
+        if (self.left as usize) < need {
+            self.look_for_more();
         }
-        self.look_for_more();
-        self.ring.available() as usize >= need
+        self.left as usize >= need
     }
 
     /// The driver may have moved the tail since this burst began.
     fn look_for_more(&mut self) {
         if self.ring.len != 0 {
-            let before = self.ring.available();
             self.ring.tail = self.chip.registers.word(offset::RDT).load(Ordering::SeqCst);
-            self.free += self.ring.available().saturating_sub(before);
+            let now = self.ring.available();
+            self.free += now.saturating_sub(self.left);
+            self.left = now;
         }
     }
 
+    #[inline]
     fn store(&mut self, frame: &[u8], how: Accept) {
-        let fcs = if self.rctl.contains(Rctl::SECRC) {
-            [0; 4]
-        } else {
-            crc32fast::hash(frame).to_le_bytes()
+        let flags = match how {
+            Accept::Exact => descriptor::DD | descriptor::IXSM,
+            Accept::Inexact => descriptor::DD | descriptor::IXSM | descriptor::PIF,
         };
+        if self.fcs_len != 0 || frame.len() > self.buffer_len {
+            self.store_in_parts(frame, flags);
+        } else if let Err(fault) = self.store_at_once(frame, flags) {
+            self.halt(fault);
+        }
+    }
+
+    /// The frame fits into the next buffer, if that is none of a null
+    /// descriptor.
+    #[inline]
+    fn store_at_once(&mut self, frame: &[u8], flags: u64) -> Result<(), DmaFault> {
+        let words = self.descriptors.words(self.ring.descriptor())?;
+        let buffer = words.first(Ordering::Acquire);
+        if buffer == 0 {
+            self.store_in_parts(frame, flags);
+            return Ok(());
+        }
+        let mut status = frame.len() as u64 | flags | descriptor::EOP;
+        if let Err(fault) = self.buffers.write(DmaAddr(buffer), frame) {
+            self.chip.port.report(fault);
+            status |= descriptor::RXE;
+        }
+        words.set_second(status, Ordering::Release);
+        self.next();
+        self.stored += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn next(&mut self) {
+        self.ring.advance();
+        self.left -= 1;
+    }
+
+    /// The frame, and its FCS if that is kept, over as many descriptors as it
+    /// takes.
+    #[inline(never)]
+    fn store_in_parts(&mut self, frame: &[u8], flags: u64) {
         let mut packet = Packet {
             frame,
-            fcs,
-            len: self.stored_len(frame.len()),
+            fcs: [0; 4],
+            len: frame.len() + self.fcs_len,
             at: 0,
-            flags: descriptor::DD | descriptor::IXSM,
+            flags,
         };
-        if how == Accept::Inexact {
-            packet.flags |= descriptor::PIF;
+        if self.fcs_len != 0 {
+            packet.fcs = crc32fast::hash(frame).to_le_bytes();
         }
         // A null descriptor takes no data, so there may be too few after all:
         // the packet is then cut short, without EOP.
-        while packet.at < packet.len && self.ring.available() > 0 {
+        while packet.at < packet.len && self.left > 0 {
             if let Err(fault) = self.fill(&mut packet) {
-                self.chip.port.report(fault);
-                self.core.rx.halted = true;
-                self.ring = Ring::STOPPED;
-                return;
+                return self.halt(fault);
             }
         }
         self.stored += 1;
+    }
+
+    #[cold]
+    fn halt(&mut self, fault: DmaFault) {
+        self.chip.port.report(fault);
+        self.rx.halted = true;
+        self.ring = Ring::STOPPED;
+        self.left = 0;
     }
 
     /// Fills the descriptor at the head with what comes next of the packet. A
     /// buffer that is not mapped marks the packet as one with a receive error; a
     /// descriptor that is not mapped is an error.
     fn fill(&mut self, packet: &mut Packet<'_>) -> Result<(), DmaFault> {
-        let domain = self.core.view.domain();
-        let descriptor = self.ring.descriptor();
-        let buffer = domain.read_u64(descriptor, Ordering::Acquire)?;
+        let words = self.descriptors.words(self.ring.descriptor())?;
+        let buffer = words.first(Ordering::Acquire);
         let len = match buffer {
             0 => 0,
             _ => self.buffer_len.min(packet.len - packet.at),
         };
-        if let Err(fault) = packet.write(domain, DmaAddr(buffer), len) {
+        if let Err(fault) = packet.write(&mut self.buffers, DmaAddr(buffer), len) {
             self.chip.port.report(fault);
             packet.flags |= descriptor::RXE;
         }
@@ -244,8 +313,8 @@ impl<'a> Burst<'a> {
         if packet.at == packet.len {
             status |= descriptor::EOP;
         }
-        domain.write_u64(descriptor.offset(8), status, Ordering::Release)?;
-        self.ring.advance();
+        words.set_second(status, Ordering::Release);
+        self.next();
         Ok(())
     }
 
@@ -253,11 +322,11 @@ impl<'a> Burst<'a> {
     fn end(mut self, now_ns: u64) -> Cause {
         let registers = &self.chip.registers;
         self.leave_fifo();
-        self.chip.statistics.add(&mut self.core.delta);
+        self.chip.statistics.add(self.delta);
         if self.ring.len != 0 && self.stored > 0 {
             registers.set(offset::RDH, self.ring.head);
             let low = self.rctl.low_water(self.ring.len);
-            if self.free > low && self.ring.available() <= low {
+            if self.free > low && self.left <= low {
                 self.causes |= Cause::RXDMT0;
             }
         }
@@ -266,7 +335,7 @@ impl<'a> Burst<'a> {
                 0 => self.causes |= Cause::RXT0,
                 counts => {
                     let absolute = registers.load(offset::RADV);
-                    self.core.rx.delay.start(now_ns, counts, absolute);
+                    self.rx.delay.start(now_ns, counts, absolute);
                 }
             }
         }
@@ -279,7 +348,7 @@ impl Burst<'_> {
     /// more: a driver moves the tail and then asks whether frames wait, so that
     /// one of the two sees the other.
     fn leave_fifo(&mut self) {
-        let front = self.core.rx.fifo.front();
+        let front = self.rx.fifo.front();
         let waits = front.is_some();
         self.chip.fifo_waits.store(waits, Ordering::SeqCst);
         if front.is_some_and(|len| self.has_room(len)) {
@@ -298,17 +367,17 @@ struct Packet<'a> {
 }
 
 impl Packet<'_> {
-    /// Writes the next `len` bytes to `to`.
-    fn write(&self, domain: &DmaDomain, to: DmaAddr, len: usize) -> Result<(), DmaFault> {
+    /// Writes the next `len` bytes to `at`.
+    fn write(&self, to: &mut DmaWindow<'_>, at: DmaAddr, len: usize) -> Result<(), DmaFault> {
         let end = self.at + len;
         let split = self.frame.len();
         let data = &self.frame[self.at.min(split)..end.min(split)];
         if !data.is_empty() {
-            domain.write(to, data)?;
+            to.write(at, data)?;
         }
         let fcs = &self.fcs[self.at.max(split) - split..end.max(split) - split];
         if !fcs.is_empty() {
-            domain.write(to.offset(data.len() as u64), fcs)?;
+            to.write(at.offset(data.len() as u64), fcs)?;
         }
         Ok(())
     }

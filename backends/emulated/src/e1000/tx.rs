@@ -1,11 +1,11 @@
 //! Transmit: from memory to the wire, by legacy descriptors (section 3.3.3).
 
 use super::chip::Chip;
-use super::core::{Core, MAX_PACKET, Ring};
+use super::core::{Core, MAX_PACKET, Ring, Tx};
 use super::regs::{Cause, Tctl, offset};
-use super::stats::{Octets, Stat};
+use super::stats::{Delta, Octets, Stat};
 use bitflags::bitflags;
-use softnet_dma_ring::{DmaAddr, DmaFault};
+use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow, DmaWords};
 use softnet_nic_hal::wire::Wire;
 use std::sync::atomic::Ordering;
 
@@ -64,7 +64,10 @@ impl Control {
 
 struct Burst<'a> {
     chip: &'a Chip,
-    core: &'a mut Core,
+    tx: &'a mut Tx,
+    delta: &'a mut Delta,
+    descriptors: DmaWindow<'a>,
+    buffers: DmaWindow<'a>,
     tctl: Tctl,
     wire: &'a mut dyn Wire,
     now_ns: u64,
@@ -91,9 +94,13 @@ pub(super) fn transmit(
     if pending == 0 {
         return (0, false, Cause::empty());
     }
+    let domain = core.view.domain();
     let mut burst = Burst {
         chip,
-        core,
+        tx: &mut core.tx,
+        delta: &mut core.delta,
+        descriptors: domain.window(),
+        buffers: domain.window(),
         tctl,
         wire,
         now_ns,
@@ -110,7 +117,7 @@ impl Burst<'_> {
         for done in 0..count {
             if let Err(fault) = self.descriptor(ring.descriptor()) {
                 self.chip.port.report(fault);
-                self.core.tx.halted = true;
+                self.tx.halted = true;
                 return done;
             }
             ring.advance();
@@ -119,40 +126,40 @@ impl Burst<'_> {
     }
 
     /// Processes one descriptor; an error is a descriptor that cannot be reached.
+    #[inline]
     fn descriptor(&mut self, at: DmaAddr) -> Result<(), DmaFault> {
-        let domain = self.core.view.domain();
-        let control = Control(domain.read_u64(at.offset(8), Ordering::Acquire)?);
+        let words = self.descriptors.words(at)?;
+        let control = Control(words.second(Ordering::Acquire));
         let command = control.command();
         if command.contains(Command::DEXT) {
             self.extended(control);
         } else {
-            let buffer = domain.read_u64(at, Ordering::Acquire)?;
-            self.gather(DmaAddr(buffer), control.len());
+            self.gather(DmaAddr(words.first(Ordering::Acquire)), control.len());
             if command.contains(Command::EOP) {
                 self.send(control);
             }
         }
         if command.contains(Command::RS) {
-            self.write_back(at, control)?;
+            self.write_back(words, control);
         }
         Ok(())
     }
 
     /// Contexts and their data are not modelled: a context does nothing, and a
     /// packet with such data is not sent.
+    #[cold]
     fn extended(&mut self, control: Control) {
         self.chip.counters.tx_unsupported.add(1);
         if control.is_extended_data() {
-            self.core.tx.discard = true;
+            self.tx.discard = true;
             if control.command().contains(Command::EOP) {
                 self.give_up();
             }
         }
     }
 
-    fn write_back(&mut self, at: DmaAddr, control: Control) -> Result<(), DmaFault> {
-        let domain = self.core.view.domain();
-        domain.write_u64(at.offset(8), control.0 | DD, Ordering::Release)?;
+    fn write_back(&mut self, words: DmaWords<'_>, control: Control) {
+        words.set_second(control.0 | DD, Ordering::Release);
         if control.command().contains(Command::IDE) {
             self.delayed = true;
         } else {
@@ -160,25 +167,25 @@ impl Burst<'_> {
             // followed by (section 13.4.44).
             self.causes |= Cause::TXDW;
             self.delayed = false;
-            self.core.tx.delay.stop();
+            self.tx.delay.stop();
         }
-        Ok(())
     }
 
     /// Adds a buffer to the packet. One at address 0 is a null descriptor, which
     /// has no data.
+    #[inline]
     fn gather(&mut self, buffer: DmaAddr, len: usize) {
         if buffer.0 == 0 || len == 0 {
             return;
         }
-        let tx = &mut self.core.tx;
+        let tx = &mut *self.tx;
         let end = tx.len + len;
         let room = tx.packet.get_mut(tx.len..end).filter(|_| end <= LONGEST);
         let Some(room) = room else {
             tx.discard = true;
             return;
         };
-        match self.core.view.domain().read(buffer, room) {
+        match self.buffers.read(buffer, room) {
             Ok(()) => tx.len = end,
             Err(fault) => {
                 self.chip.port.report(fault);
@@ -189,9 +196,10 @@ impl Burst<'_> {
 
     /// The packet is complete. `control` is that of its last descriptor, the one
     /// whose IFCS and IC count.
+    #[inline]
     fn send(&mut self, control: Control) {
         let command = control.command();
-        if self.core.tx.discard || self.core.tx.len == 0 {
+        if self.tx.discard || self.tx.len == 0 {
             return self.give_up();
         }
         if command.contains(Command::IC) {
@@ -201,25 +209,25 @@ impl Burst<'_> {
             return self.give_up();
         }
         self.pad();
-        let tx = &mut self.core.tx;
+        let tx = &mut *self.tx;
         let frame = &tx.packet[..tx.len.min(MAX_PACKET)];
         match self.wire.transmit(frame, self.now_ns) {
             Ok(()) => self.chip.counters.wire_tx.add(1),
             Err(_) => self.chip.counters.wire_tx_lost.add(1),
         }
         self.count();
-        self.core.tx.begin_packet();
+        self.tx.begin_packet();
     }
 
     fn give_up(&mut self) {
         self.chip.counters.tx_discarded.add(1);
-        self.core.tx.begin_packet();
+        self.tx.begin_packet();
     }
 
     /// The ones' complement sum from `start` to the end of the packet, stored at
     /// `at`, both within it.
     fn insert_checksum(&mut self, start: usize, at: usize) {
-        let tx = &mut self.core.tx;
+        let tx = &mut *self.tx;
         let packet = &mut tx.packet[..tx.len];
         if start >= packet.len() || at + 2 > packet.len() {
             return;
@@ -231,7 +239,7 @@ impl Burst<'_> {
     /// The driver has put the FCS there itself: the wire's frames are without.
     /// A wrong one makes a frame that no receiver takes.
     fn strip_fcs(&mut self) -> bool {
-        let tx = &mut self.core.tx;
+        let tx = &mut *self.tx;
         let Some((frame, fcs)) = tx.packet[..tx.len].split_last_chunk::<4>() else {
             return false;
         };
@@ -240,16 +248,18 @@ impl Burst<'_> {
         right
     }
 
+    #[inline]
     fn pad(&mut self) {
-        let tx = &mut self.core.tx;
+        let tx = &mut *self.tx;
         if self.tctl.contains(Tctl::PSP) && tx.len < SHORTEST {
             tx.packet[tx.len..SHORTEST].fill(0);
             tx.len = SHORTEST;
         }
     }
 
+    #[inline]
     fn count(&mut self) {
-        let Core { tx, delta, .. } = &mut *self.core;
+        let (tx, delta) = (&*self.tx, &mut *self.delta);
         let len = tx.len + 4;
         delta.count(Stat::TPT);
         delta.octets(Octets::TOT, len);
@@ -268,7 +278,7 @@ impl Burst<'_> {
     /// Makes the burst visible in the registers, and says what it causes.
     fn end(mut self, ring: &Ring, pending: u32) -> Cause {
         let registers = &self.chip.registers;
-        self.chip.statistics.add(&mut self.core.delta);
+        self.chip.statistics.add(self.delta);
         registers.set(offset::TDH, ring.head);
         let left = ring.available();
         if left == 0 {
@@ -280,7 +290,7 @@ impl Burst<'_> {
         }
         if self.delayed {
             let (packet, absolute) = (registers.load(offset::TIDV), registers.load(offset::TADV));
-            self.core.tx.delay.start(self.now_ns, packet, absolute);
+            self.tx.delay.start(self.now_ns, packet, absolute);
         }
         self.causes
     }

@@ -306,6 +306,11 @@ impl CoherentMemory for CoherentRegion {
     fn write_u64(&self, offset: usize, value: u64) {
         CoherentMemory::write_u64(&self.region, offset, value);
     }
+
+    #[inline]
+    fn write_pair(&self, offset: usize, words: [u64; 2]) {
+        CoherentMemory::write_pair(&self.region, offset, words);
+    }
 }
 
 impl Drop for CoherentRegion {
