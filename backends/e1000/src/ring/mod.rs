@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
-use softnet_dma_ring::Frame;
+use softnet_dma_ring::{Frame, FrameBatch};
 use softnet_nic_hal::bus::PciDevice;
 
 /// The frames of one ring and the places in it.
@@ -64,6 +64,28 @@ impl Slots {
     fn posted(&mut self, count: usize, at: usize) {
         self.post_at = at;
         self.free -= count;
+    }
+
+    /// Takes frames in a row, as long as `take` gives one out of its slot: it is
+    /// told which slot that is.
+    #[inline(always)]
+    fn take_run(
+        &mut self,
+        out: &mut FrameBatch,
+        max: usize,
+        mut take: impl FnMut(usize, &mut Option<Frame>) -> Option<Frame>,
+    ) {
+        let (ring, before) = (self.frames.len(), out.len());
+        let mut at = self.reap_at;
+        let frames = &mut self.frames;
+        let run = core::iter::from_fn(|| {
+            let frame = take(at, frames.get_mut(at)?)?;
+            at = if at + 1 == ring { 0 } else { at + 1 };
+            Some(frame)
+        });
+        out.extend(run.take(max));
+        self.reap_at = at;
+        self.free += out.len() - before;
     }
 
     /// Takes the oldest frame; `None` when nothing is posted.

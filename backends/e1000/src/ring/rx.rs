@@ -1,6 +1,7 @@
 //! The receive ring (3.2).
 
 use super::{Slots, Tie};
+use crate::chip::Chip;
 use crate::regs;
 use crate::shared::{self, DD, Shared};
 use alloc::sync::Arc;
@@ -85,7 +86,7 @@ impl<P: PciDevice> RxRing<P> {
             }
             let mut frame = self.slots.take()?;
             let good = word & (EOP | BAD) == EOP && !self.discarding;
-            if good && self.fill(&mut frame, word) {
+            if good && fill(&self.tie.shared.chip, &mut frame, word, &mut self.tally) {
                 return Some(frame);
             }
             self.reuse(frame, word);
@@ -93,22 +94,23 @@ impl<P: PciDevice> RxRing<P> {
         None
     }
 
-    /// Gives the frame what the descriptor says about it; false when that
-    /// cannot be true.
+    /// Reaps good packets in a row. Stops at everything else: no packet, a bad
+    /// one, and what cannot be true.
     #[inline(always)]
-    fn fill(&mut self, frame: &mut Frame, word: u64) -> bool {
-        let len = (word & 0xffff) as usize;
-        if len == 0 || len > BUFFER || !frame.set_len(len) {
-            return false;
+    fn reap_run(&mut self, out: &mut FrameBatch, max: usize) {
+        if self.discarding {
+            return;
         }
-        let device = &self.tie.shared.chip.device;
-        device.sync_for_cpu(frame.dma_addr(), len);
-        if word & (IXSM | TCPCS | TCPE_IPE) == TCPCS {
-            frame.set_checksum(ChecksumStatus::Unnecessary);
-            self.tally.csum_good += 1;
-        }
-        self.tally.bytes += len as u64;
-        true
+        let (shared, kicked_at) = (&*self.tie.shared, self.kicked_at);
+        let tally = &mut self.tally;
+        self.slots.take_run(out, max, |at, slot| {
+            let word = shared.rx.status_word(at);
+            if word & (DD | EOP | BAD) != DD | EOP || at == kicked_at {
+                return None;
+            }
+            let frame = slot.as_mut()?;
+            fill(&shared.chip, frame, word, tally).then(|| slot.take())?
+        });
     }
 
     /// Counts a bad descriptor and posts its frame again.
@@ -145,6 +147,23 @@ impl<P: PciDevice> RxRing<P> {
             shared::count(&shared.counters.rx_csum_good, csum_good);
         }
     }
+}
+
+/// Gives the frame what the descriptor says about it; false when that cannot be
+/// true.
+#[inline(always)]
+fn fill<P: PciDevice>(chip: &Chip<P>, frame: &mut Frame, word: u64, tally: &mut Tally) -> bool {
+    let len = (word & 0xffff) as usize;
+    if len == 0 || len > BUFFER || !frame.set_len(len) {
+        return false;
+    }
+    chip.device.sync_for_cpu(frame.dma_addr(), len);
+    if word & (IXSM | TCPCS | TCPE_IPE) == TCPCS {
+        frame.set_checksum(ChecksumStatus::Unnecessary);
+        tally.csum_good += 1;
+    }
+    tally.bytes += len as u64;
+    true
 }
 
 /// Leaves the device a whole buffer; false when the frame has none.
@@ -213,8 +232,15 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
             return 0;
         }
         let before = out.len();
-        let want = max.min(out.remaining_capacity());
-        out.extend(core::iter::from_fn(|| self.next_packet()).take(want));
+        let want = before + max.min(out.remaining_capacity());
+        self.reap_run(out, want - before);
+        while out.len() < want {
+            let Some(frame) = self.next_packet() else {
+                break;
+            };
+            out.push(frame);
+            self.reap_run(out, want - out.len());
+        }
         let packets = out.len() - before;
         self.publish(packets);
         packets

@@ -117,20 +117,42 @@ impl<P: PciDevice> TxRing<P> {
             .map(|&end| usize::from(end))
     }
 
-    /// The oldest packet that was sent.
+    /// Whether the oldest packet was sent; looks at the next group's end when all
+    /// of the last group was reaped.
     #[inline(always)]
-    fn next_sent(&mut self) -> Option<Frame> {
-        if self.slots.reap_at == self.sent_until {
-            let end = self.watched()?;
-            if self.tie.shared.tx.status_word(end) & DD == 0 {
-                return None;
-            }
+    fn is_sent(&mut self) -> bool {
+        if self.slots.reap_at != self.sent_until {
+            return true;
+        }
+        let Some(end) = self.watched() else {
+            return false;
+        };
+        let sent = self.tie.shared.tx.status_word(end) & DD != 0;
+        if sent {
             self.sent_until = self.slots.next(end);
         }
-        let frame = self.slots.take()?;
+        sent
+    }
+
+    /// The oldest packet, if it was sent.
+    #[inline(always)]
+    fn next_sent(&mut self) -> Option<Frame> {
+        let frame = self.is_sent().then(|| self.slots.take())??;
         self.packets += 1;
         self.bytes += frame.len() as u64;
         Some(frame)
+    }
+
+    /// What was sent of the oldest group, at most `max` packets.
+    #[inline(always)]
+    fn reap_run(&mut self, out: &mut FrameBatch, max: usize) {
+        let (before, end) = (out.len(), self.sent_until);
+        let bytes = &mut self.bytes;
+        self.slots.take_run(out, max, |at, slot| {
+            let frame = if at == end { None } else { slot.take() };
+            frame.inspect(|frame| *bytes += frame.len() as u64)
+        });
+        self.packets += (out.len() - before) as u64;
     }
 
     /// Publishes what an unmask looks at, and the counters.
@@ -225,7 +247,10 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
         }
         let before = out.len();
         let want = max.min(out.remaining_capacity());
-        out.extend(core::iter::from_fn(|| self.next_sent()).take(want));
+        let want = before + want;
+        while out.len() < want && self.is_sent() {
+            self.reap_run(out, want - out.len());
+        }
         self.publish();
         out.len() - before
     }
