@@ -8,7 +8,10 @@
 //! A line's word of state holds whether a handler is installed, and how many
 //! calls of it are running. [`IrqTable::free`] first takes the flag away, so that no
 //! further call begins, and then waits until the running ones have ended:
-//! Linux's `synchronize_irq`.
+//! Linux's `synchronize_irq`. The calls' module has the protocol and its models.
+//!
+//! A line that screams, and whose handler has nothing to do each time, is switched
+//! off, as Linux does when "nobody cared".
 #![cfg(feature = "std")]
 
 use crate::bus::{IrqReturn, VectorHandler};
@@ -17,9 +20,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use arc_swap::ArcSwapOption;
+use calls::Calls;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+mod calls;
 
 /// The number of an interrupt line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +53,8 @@ pub enum Delivery {
     Handled,
     /// The handler had nothing to do: a spurious interrupt.
     Unhandled,
-    /// No handler is installed. Such a line is masked, and nothing is counted.
+    /// No handler is installed, or the line was switched off, as nobody cared
+    /// about it. Such a line is masked, and nothing is counted.
     Masked,
 }
 
@@ -57,11 +64,9 @@ pub struct IrqTable {
     lines: Box<[Line]>,
 }
 
-/// A handler is installed; the other bits of the word count its running calls.
-const REQUESTED: u32 = 1 << 31;
-
 struct Line {
-    state: AtomicU32,
+    calls: Calls,
+    screams: Screams,
     cpu: AtomicUsize,
     handler: ArcSwapOption<Action>,
     counts: Box<[Count]>,
@@ -90,7 +95,8 @@ struct Label {
 impl Line {
     fn new(cpus: usize) -> Self {
         Self {
-            state: AtomicU32::new(0),
+            calls: Calls::new(),
+            screams: Screams::default(),
             cpu: AtomicUsize::new(0),
             handler: ArcSwapOption::empty(),
             counts: (0..cpus).map(|_| Count::default()).collect(),
@@ -104,38 +110,53 @@ impl Line {
 
     /// Ends all calls of the handler, and removes it.
     fn quiet(&self) {
-        // SeqCst orders this against `Running::begin` in one total order: either
-        // that call sees the flag gone, or the loop below sees that call.
-        self.state.fetch_and(!REQUESTED, Ordering::SeqCst);
-        while self.state.load(Ordering::SeqCst) != 0 {
-            std::thread::yield_now();
-        }
+        self.calls.close();
         self.handler.store(None);
     }
 
     fn run(&self) -> Option<IrqReturn> {
-        let _running = Running::begin(&self.state)?;
+        let _running = self.calls.begin()?;
         let action = self.handler.load();
         let action = action.as_ref()?;
         Some(action.handler.interrupt(action.vector))
     }
 }
 
-/// One running call of a handler; ends when dropped, even by a panic.
-struct Running<'a>(&'a AtomicU32);
+/// Of so many deliveries in a row to one line, so many without a handler that
+/// had anything to do: then nobody cares, and the line is switched off. The
+/// numbers are Linux's.
+const WATCHED: u32 = 100_000;
+const NOBODY_CARED: u32 = 99_900;
 
-impl<'a> Running<'a> {
-    fn begin(state: &'a AtomicU32) -> Option<Self> {
-        let running = Self(state);
-        let before = state.fetch_add(1, Ordering::SeqCst);
-        (before & REQUESTED != 0).then_some(running)
-    }
+/// Watches for a line that screams and has no handler to quiet it.
+#[derive(Default)]
+struct Screams {
+    deliveries: AtomicU32,
+    unhandled: AtomicU32,
+    off: AtomicBool,
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // Release: what the handler did happens before `quiet` returns.
-        self.0.fetch_sub(1, Ordering::SeqCst);
+impl Screams {
+    fn note(&self, outcome: IrqReturn) {
+        if outcome == IrqReturn::None {
+            self.unhandled.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.deliveries.fetch_add(1, Ordering::Relaxed) + 1 == WATCHED {
+            self.deliveries.store(0, Ordering::Relaxed);
+            if self.unhandled.swap(0, Ordering::Relaxed) > NOBODY_CARED {
+                self.off.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
+    fn forget(&self) {
+        self.deliveries.store(0, Ordering::Relaxed);
+        self.unhandled.store(0, Ordering::Relaxed);
+        self.off.store(false, Ordering::Relaxed);
     }
 }
 
@@ -189,8 +210,9 @@ impl IrqTable {
     /// Gives a line back; frees its handler first. Must not be called from it.
     pub fn release(&self, irq: Irq) {
         if let Some(line) = self.line(irq) {
+            let mut label = line.label();
             line.quiet();
-            *line.label() = Label::default();
+            *label = Label::default();
         }
     }
 
@@ -217,9 +239,10 @@ impl IrqTable {
         }
         label.action = Some(name.into());
         line.cpu.store(self.clamp(cpu), Ordering::Relaxed);
+        line.screams.forget();
         line.handler
             .store(Some(Arc::new(Action { vector, handler })));
-        line.state.fetch_or(REQUESTED, Ordering::SeqCst);
+        line.calls.open();
         Ok(())
     }
 
@@ -227,8 +250,11 @@ impl IrqTable {
     /// running and will not be called again. Must not be called from it.
     pub fn free(&self, irq: Irq) {
         if let Some(line) = self.line(irq) {
+            // The lock keeps a request from installing the next handler while
+            // this one is taken away.
+            let mut label = line.label();
             line.quiet();
-            line.label().action = None;
+            label.action = None;
         }
     }
 
@@ -255,10 +281,14 @@ impl IrqTable {
         let Some(line) = self.line(irq) else {
             return Delivery::Masked;
         };
+        if line.screams.is_off() {
+            return Delivery::Masked;
+        }
         let count = line.counts.get(line.cpu.load(Ordering::Relaxed));
         let Some(outcome) = line.run() else {
             return Delivery::Masked;
         };
+        line.screams.note(outcome);
         if let Some(count) = count {
             count.delivered.fetch_add(1, Ordering::Relaxed);
         }
@@ -276,8 +306,7 @@ impl IrqTable {
     /// Whether the line has a handler.
     #[must_use]
     pub fn is_requested(&self, irq: Irq) -> bool {
-        self.line(irq)
-            .is_some_and(|line| line.state.load(Ordering::Acquire) & REQUESTED != 0)
+        self.line(irq).is_some_and(|line| line.calls.is_open())
     }
 
     /// The counters of all lines that exist.
@@ -309,6 +338,7 @@ fn row(number: usize, line: &Line) -> Option<IrqLine> {
         source: label.source.clone()?,
         action: label.action.clone(),
         affinity: line.cpu.load(Ordering::Relaxed),
+        disabled: line.screams.is_off(),
         delivered: counts
             .clone()
             .map(|c| c.delivered.load(Ordering::Relaxed))
@@ -346,6 +376,10 @@ pub struct IrqLine {
     pub action: Option<String>,
     /// The CPU that it interrupts.
     pub affinity: usize,
+    /// Whether it was switched off, since it screamed and nobody cared: of
+    /// 100,000 deliveries more than 99,900 were spurious. It is switched on again
+    /// with its next handler.
+    pub disabled: bool,
     /// Deliveries on each CPU.
     pub delivered: Vec<u64>,
     /// Of those, the spurious ones, in which the handler had nothing to do.
@@ -380,9 +414,10 @@ impl fmt::Display for IrqSnapshot {
                 write!(f, "{count:>10} ")?;
             }
             let action = line.action.as_deref().unwrap_or("");
+            let disabled = if line.disabled { "   disabled" } else { "" };
             writeln!(
                 f,
-                "{}",
+                "{}{disabled}",
                 alloc::format!("  {}   {action}", line.source).trim_end()
             )?;
         }
@@ -461,6 +496,48 @@ mod tests {
         table.deliver(irq);
         table.free(irq);
         assert_eq!(Arc::strong_count(&handler), 1);
+    }
+
+    #[test]
+    fn a_line_that_nobody_cares_about_is_switched_off_until_it_is_requested_anew() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        let deaf = Arc::new(Fixed(IrqReturn::None));
+        table.request(irq, 0, "deaf", 0, deaf).unwrap();
+        for _ in 0..WATCHED {
+            assert_eq!(table.deliver(irq), Delivery::Unhandled);
+        }
+        assert_eq!(table.deliver(irq), Delivery::Masked);
+        assert!(table.snapshot().lines[0].disabled);
+        assert!(alloc::format!("{}", table.snapshot()).contains("deaf   disabled"));
+        table.free(irq);
+        table.request(irq, 0, "a", 0, handled()).unwrap();
+        assert_eq!(table.deliver(irq), Delivery::Handled);
+    }
+
+    /// Answers to one in `0` deliveries.
+    struct Now(u32, AtomicU32);
+
+    impl VectorHandler for Now {
+        fn interrupt(&self, _: u16) -> IrqReturn {
+            let call = self.1.fetch_add(1, Ordering::Relaxed);
+            if call.is_multiple_of(self.0) {
+                IrqReturn::Handled
+            } else {
+                IrqReturn::None
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_whose_handler_has_something_to_do_now_and_then_stays_on() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        let now = Arc::new(Now(1000, AtomicU32::new(0)));
+        table.request(irq, 0, "now and then", 0, now).unwrap();
+        for _ in 0..3 * WATCHED {
+            assert_ne!(table.deliver(irq), Delivery::Masked);
+        }
     }
 
     #[test]

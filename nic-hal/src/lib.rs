@@ -21,6 +21,8 @@ pub mod irq;
 mod nic;
 mod stats;
 #[cfg(feature = "std")]
+mod sync;
+#[cfg(feature = "std")]
 pub mod testing;
 pub mod wire;
 
