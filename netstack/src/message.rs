@@ -7,7 +7,7 @@ use crate::shard::Shard;
 use crate::udp::SocketId;
 #[cfg(feature = "std")]
 use alloc::boxed::Box;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddrV4};
 use softnet_dma_ring::Frame;
 use softnet_nic_hal::MacAddress;
 #[cfg(feature = "std")]
@@ -16,11 +16,12 @@ use softnet_softirq::Cpu;
 /// Work for a CPU's NET_TX softirq.
 #[derive(Debug)]
 pub(crate) enum TxMessage {
-    /// A datagram from an application: the frame's data is the payload.
+    /// A datagram from an application: the frame's data is the payload. The peer
+    /// is of one family, since an address of either would double the message.
     Udp {
         socket: SocketId,
         frame: Frame,
-        to: SocketAddr,
+        to: SocketAddrV4,
     },
     /// A finished link-layer frame, for a transmit queue that this CPU owns.
     Xmit { dev: IfIndex, frame: Frame },

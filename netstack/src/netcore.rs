@@ -200,33 +200,43 @@ impl NetCore {
 
     /// Sends a finished link-layer frame on `skb`'s device (`dev_queue_xmit`).
     /// It is posted with others when the pass ends.
+    #[inline]
     pub fn dev_queue_xmit(&mut self, skb: SkBuff) -> Verdict {
         self.taps.packet(&skb, Direction::Outgoing, self.now_ns);
         let (cpu, dev) = (self.cpu, skb.dev());
-        let Some(device) = self.device_mut(dev) else {
-            return self.kfree_skb(skb, DropReason::DevReady);
+        let slot = self.device_mut(dev).and_then(|device| device.tx_slot(cpu));
+        let Some(TxSlot::Own(queue)) = slot else {
+            return self.xmit_elsewhere(skb);
         };
-        let frame = match device.tx_slot(cpu) {
-            Some(TxSlot::Own(queue)) => match queue.enqueue(skb.into_frame()) {
-                Ok(()) => {
-                    self.tx_dirty = true;
-                    return Verdict::Delivered;
-                }
-                Err(frame) => frame,
-            },
-            Some(TxSlot::Loopback) => return self.steer(cpu, skb),
-            Some(&mut TxSlot::Remote { cpu }) => {
-                let message = TxMessage::Xmit {
-                    dev,
-                    frame: skb.into_frame(),
-                };
-                match self.hand_over(cpu, message) {
-                    Ok(()) => return Verdict::Delivered,
-                    Err(frame) => frame,
-                }
+        match queue.enqueue(skb.into_frame()) {
+            Ok(()) => {
+                self.tx_dirty = true;
+                Verdict::Delivered
             }
-            None => return self.kfree_skb(skb, DropReason::DevReady),
+            Err(frame) => self.refuse_xmit(dev, frame),
+        }
+    }
+
+    /// Sends on a device whose ring is not this CPU's.
+    #[inline(never)]
+    fn xmit_elsewhere(&mut self, skb: SkBuff) -> Verdict {
+        let (cpu, dev) = (self.cpu, skb.dev());
+        let slot = self.device_mut(dev).and_then(|device| device.tx_slot(cpu));
+        let to = match slot {
+            Some(&mut TxSlot::Remote { cpu }) => cpu,
+            Some(TxSlot::Loopback) => return self.steer(cpu, skb),
+            Some(TxSlot::Own(_)) | None => return self.kfree_skb(skb, DropReason::DevReady),
         };
+        let frame = skb.into_frame();
+        match self.hand_over(to, TxMessage::Xmit { dev, frame }) {
+            Ok(()) => Verdict::Delivered,
+            Err(frame) => self.refuse_xmit(dev, frame),
+        }
+    }
+
+    /// A transmit queue, or the way to it, is full.
+    #[cold]
+    fn refuse_xmit(&mut self, dev: IfIndex, frame: softnet_dma_ring::Frame) -> Verdict {
         self.kfree_skb(SkBuff::outgoing(frame, dev), DropReason::QdiscDrop)
     }
 

@@ -11,22 +11,17 @@ use crate::route::IfIndex;
 use crate::skb::SkBuff;
 use crate::wire::ipv4::IpProtocol;
 use crate::wire::udp::UdpHeader;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use softnet_dma_ring::Frame;
 
 impl Udp {
     /// Sends the payload in `frame`. What goes wrong is counted, and told to
     /// the socket as an asynchronous error.
     #[inline]
-    pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddr) {
-        let frame = match to {
-            SocketAddr::V4(to) => match self.send_again(net, id, frame, to) {
-                Ok(()) => return,
-                Err(frame) => frame,
-            },
-            SocketAddr::V6(_) => frame,
-        };
-        self.send_by_layers(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
+    pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddrV4) {
+        if let Err(frame) = self.send_again(net, id, frame, to) {
+            self.send_by_layers(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
+        }
     }
 
     /// Sends behind the headers of an earlier datagram to the same peer; gives
@@ -51,15 +46,10 @@ impl Udp {
     }
 
     #[inline(never)]
-    fn send_by_layers(&mut self, net: &mut NetCore, id: SocketId, skb: SkBuff, to: SocketAddr) {
+    fn send_by_layers(&mut self, net: &mut NetCore, id: SocketId, skb: SkBuff, to: SocketAddrV4) {
         let (Some(part), Some(binding)) = (self.part(id), self.table.binding(id.slot)) else {
             // The application closed the socket after it had sent.
             let _ = net.kfree_skb(skb, DropReason::SocketClose);
-            return;
-        };
-        let SocketAddr::V4(to) = to else {
-            let _ = net.kfree_skb(skb, DropReason::IpOutnoroutes);
-            part.shared.set_error(ErrorCode::NetworkUnreachable);
             return;
         };
         let source = match binding.local {

@@ -344,7 +344,10 @@ impl UdpSocket {
     /// # Errors
     /// [`SendError`], and the frame back.
     pub fn send_frame(&mut self, frame: Frame, to: SocketAddr) -> Result<(), (SendError, Frame)> {
-        if to.port() == 0 || !to.is_ipv4() {
+        let SocketAddr::V4(peer_address) = to else {
+            return Err((SendError::BadDestination(to), frame));
+        };
+        if to.port() == 0 {
             return Err((SendError::BadDestination(to), frame));
         }
         let cpu = self.steering.cpu_of_reply(self.local, to);
@@ -354,7 +357,7 @@ impl UdpSocket {
         let message = TxMessage::Udp {
             socket: self.shared.id,
             frame,
-            to,
+            to: peer_address,
         };
         peer.transmit(message).map_err(|message| match message {
             TxMessage::Udp { frame, .. } | TxMessage::Xmit { frame, .. } => {
