@@ -2,6 +2,7 @@
 
 use super::host::{Host, OUR_MAC, OURS, PEER, PEER_MAC, SECOND, Shape, arp, arp_answer, peer};
 use core::net::{IpAddr, Ipv4Addr};
+use softnet_netstack::rss::{DEFAULT_KEY, Rss};
 use softnet_netstack::{DropReason, NicOptions, RecvError, Snmp, UdpSocket};
 use softnet_nic_hal::testing::{LoopConfig, LoopNic};
 
@@ -143,4 +144,18 @@ fn what_waits_for_arp_goes_home_with_the_nic() {
     let pool = host.stack.pool().clone();
     drop(host);
     assert_eq!(pool.count_free(), pool.frames());
+}
+
+/// The CPU that takes the answer has never heard of the neighbour.
+#[test]
+fn an_answer_to_another_cpus_question_reaches_it() {
+    let mut host = Host::new(2);
+    let mut socket = host.bind(7);
+    let rss = Rss::new(&DEFAULT_KEY, 2);
+    let far = |&to: &u16| rss.cpu_of_flow(socket.local_addr(), peer(to)) == 1;
+    let to = (9000..9100).find(far).unwrap();
+    host.send(&mut socket, b"x", peer(to));
+    host.receive(&arp_answer());
+    assert_eq!(&host.sent()[0][42..], b"x");
+    assert_eq!(host.drops(DropReason::ArpIgnored), 0);
 }
