@@ -5,10 +5,12 @@
 //! - [`callgrind`] counts instructions.
 //! - [`rings`] holds the rings of `dma-ring` and their peers behind one trait,
 //!   and what is done with them.
+//! - [`netpath`] holds the packet path and its peer behind one trait.
 //!
 //! Each program in `src/bin` prints a table, or rows as JSON with `--json`.
 
 pub mod callgrind;
+pub mod netpath;
 pub mod pair;
 pub mod rings;
 pub mod row;

@@ -92,7 +92,8 @@ fn timed(cpu: usize, ready: &AtomicUsize, work: impl FnOnce()) -> Timed {
 }
 
 /// How often the calling thread was switched out.
-fn switches() -> i64 {
+#[must_use]
+pub fn switches() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| {
         usage.involuntary_context_switches() + usage.voluntary_context_switches()
     })

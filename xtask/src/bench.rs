@@ -124,14 +124,34 @@ fn print_table(rows: &[Row]) {
         }
         println!("{}", table_line(row));
     }
+    let (behind, all) = standing(rows);
+    println!("\nsoftnet is behind the best peer, marked <, in {behind} of {all} rows");
 }
+
+/// In how many rows softnet does worse than the best peer, of how many.
+fn standing(rows: &[Row]) -> (usize, usize) {
+    let ours = rows.iter().filter(|row| row.contender.starts_with(OURS));
+    let ratios = ours.filter_map(|row| row.ratio_to_best_peer);
+    ratios.fold((0, 0), |(behind, all), ratio| {
+        (behind + usize::from(ratio < 1.0), all + 1)
+    })
+}
+
+/// The name under which softnet's own contenders run.
+const OURS: &str = "softnet";
 
 fn table_line(row: &Row) -> String {
     let ratio = row
         .ratio_to_best_peer
         .map_or(String::new(), |ratio| format!("x{ratio:.2}"));
+    let is_behind = row.ratio_to_best_peer.is_some_and(|ratio| ratio < 1.0);
+    let mark = if is_behind && row.contender.starts_with(OURS) {
+        "<"
+    } else {
+        ""
+    };
     let line = format!(
-        "  {:<34} {:<18} {:>14.1} {:<22} {ratio:>7}  {}",
+        "  {:<42} {:<20} {:>10.1} {:<12} {ratio:>8} {mark:<1} {}",
         row.row,
         row.contender,
         row.value,
@@ -159,5 +179,26 @@ mod tests {
             "ratio_to_best_peer":null,"mode":null}"#;
         let row: Row = serde_json::from_str(text).unwrap();
         assert!(table_line(&row).ends_with("1.0 ns"));
+    }
+
+    #[test]
+    fn a_row_of_ours_that_is_behind_is_marked_and_counted() {
+        let row = |contender: &str, ratio| Row {
+            group: String::new(),
+            row: String::new(),
+            contender: contender.to_owned(),
+            metric: "ns".to_owned(),
+            value: 1.0,
+            ratio_to_best_peer: Some(ratio),
+            mode: None,
+        };
+        let rows = [
+            row("softnet", 0.5),
+            row("softnet, b", 1.5),
+            row("peer", 0.5),
+        ];
+        let marks = rows.each_ref().map(|row| table_line(row).contains('<'));
+        assert_eq!(marks, [true, false, false]);
+        assert_eq!(standing(&rows), (1, 2));
     }
 }
