@@ -85,6 +85,6 @@ fn effort(options: &Options) -> Effort {
     Effort {
         runs: if options.quick { 9 } else { 51 },
         run: Duration::from_millis(2),
-        limit: Duration::from_secs(if options.quick { 1 } else { 10 }),
+        limit: Duration::from_secs(if options.quick { 1 } else { 4 }),
     }
 }

@@ -140,7 +140,7 @@ impl Scenario {
         match (self.spread, self.service) {
             (Spread::Last, _) | (_, Service::Ping) => vec![last],
             (Spread::All, _) => {
-                let step = self.sockets * 618 / 1000 | 1;
+                let step = (self.sockets * 618 / 1000) | 1;
                 let jump = (step..)
                     .step_by(2)
                     .find(|jump| gcd(*jump, self.sockets) == 1);
