@@ -9,7 +9,7 @@
 //!
 //! Nothing allocates after the ring is made, and no operation waits for
 //! another thread. Claiming is lock-free: a claim is tried again only because
-//! another one succeeded. A pop is wait-free.
+//! another one succeeded, after a bounded pause. A pop is wait-free.
 //!
 //! A sender that is stopped between claim and publish leaves a gap. The other
 //! senders go on until the ring is full, but the receiver finds nothing from
@@ -25,7 +25,7 @@
 use crate::RingFull;
 use crate::index::{RingIndex, RingSize};
 use crate::slots::{Slots, SlotsView};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Line, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Line, Ordering, spin_loop};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
 use core::cell::Cell;
@@ -42,6 +42,11 @@ struct Shared<T> {
     stamps: Box<[AtomicU32]>,
     slots: Slots<T>,
 }
+
+/// How many pauses a sender makes after its first lost race, and at most after
+/// one: long enough that the winner pushes several times while it has the line.
+const FIRST_PAUSES: usize = 8;
+const MOST_PAUSES: usize = 64;
 
 /// What senders contend for, on one line.
 struct Claim {
@@ -134,6 +139,7 @@ impl<T> Shared<T> {
         // the pops that its claimer had seen, so that `head` is never so old
         // that a ring with room looks full.
         let mut tail = self.claim.0.tail.load(Ordering::Acquire);
+        let mut pauses = FIRST_PAUSES;
         loop {
             let index = RingIndex::new(tail);
             let count = want.min(self.room(index, want));
@@ -148,7 +154,7 @@ impl<T> Shared<T> {
                     Ordering::Acquire,
                 ) {
                     Ok(_) => return (index, count),
-                    Err(now) => now,
+                    Err(_) => self.stand_back(&mut pauses),
                 }
             };
             if count == 0 && now == tail {
@@ -156,6 +162,17 @@ impl<T> Shared<T> {
             }
             tail = now;
         }
+    }
+
+    /// After a lost race: lets the winner have the line for a while, since it is
+    /// likely to push more, and looks again. The pauses grow to a bound.
+    #[cold]
+    fn stand_back(&self, pauses: &mut usize) -> usize {
+        for _ in 0..*pauses {
+            spin_loop();
+        }
+        *pauses = (*pauses * 2).min(MOST_PAUSES);
+        self.claim.0.tail.load(Ordering::Acquire)
     }
 
     /// How many positions from `tail` are free; looks at `head` only when they

@@ -46,8 +46,13 @@ pub fn measure(title: &Title, contenders: &[Contender<'_>], effort: Effort) -> V
     let modes = [Mode::Near, Mode::Far];
     let enough = |mode: &Mode| samples.fewest(*mode) >= effort.runs.min(3);
     let rows = modes.into_iter().filter(enough);
-    rows.flat_map(|mode| samples.rows(title, contenders, mode))
-        .collect()
+    let rows: Vec<Row> = rows
+        .flat_map(|mode| samples.rows(title, contenders, mode))
+        .collect();
+    if rows.is_empty() {
+        eprintln!("{}: the machine was never quiet for long enough", title.row);
+    }
+    rows
 }
 
 /// The figures of each contender, by mode.
