@@ -199,6 +199,14 @@ impl Ring {
         if self.free_slots() == 0 {
             return Err(RingFull(frame));
         }
+        self.put(frame, len);
+        Ok(())
+    }
+
+    /// Posts a frame for which there is a slot. If the device has let go of the
+    /// ring since that was looked up, the frame goes home with the ring.
+    #[inline(always)]
+    fn put(&mut self, frame: Frame, len: usize) {
         // An address of another region wraps to an offset far outside of this
         // one, which the port then finds unmapped.
         let offset = frame.dma_addr().0.wrapping_sub(self.base);
@@ -207,7 +215,6 @@ impl Ring {
         self.slots[self.post_at] = Some(frame);
         self.post_at = self.wrapped(self.post_at + 1);
         self.posted += 1;
-        Ok(())
     }
 
     /// How many frames can be reaped, up to `max`.
@@ -335,12 +342,28 @@ impl DmaRing for LoopRx {
     }
 }
 
+/// What a descriptor says of a packet: nothing, when the packet asks for an
+/// offload that there is not, so that the port drops it.
+#[inline]
+fn wire_len(frame: &Frame) -> usize {
+    let offloaded = frame.tx_checksum().is_some() || frame.vlan_tci().is_some();
+    if offloaded { 0 } else { frame.len() }
+}
+
 impl DmaRing for LoopTx {
     #[inline]
     fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
-        let offloaded = frame.tx_checksum().is_some() || frame.vlan_tci().is_some();
-        let len = if offloaded { 0 } else { frame.len() };
+        let len = wire_len(&frame);
         self.0.post(frame, len)
+    }
+
+    fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
+        let take = batch.len().min(self.0.free_slots());
+        for frame in batch.drain(..take) {
+            let len = wire_len(&frame);
+            self.0.put(frame, len);
+        }
+        take
     }
 
     #[inline]
