@@ -138,7 +138,7 @@ impl Shared {
     #[inline]
     pub(crate) fn dma_addr_of(&self, buffer: NonNull<u8>, offset: u32) -> DmaAddr {
         let buffer = buffer.as_ptr().addr() as u64;
-        DmaAddr(buffer.wrapping_add(self.dma_delta) + u64::from(offset))
+        DmaAddr(buffer.wrapping_add(self.dma_delta)).offset(u64::from(offset))
     }
 
     #[inline]

@@ -22,6 +22,7 @@ enum Op {
     Truncate(usize),
     SetLen(usize),
     Reset(usize),
+    Narrow(usize, usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -32,7 +33,8 @@ fn op() -> impl Strategy<Value = Op> {
         bytes.clone().prop_map(Op::Put),
         bytes.clone().prop_map(Op::Truncate),
         bytes.clone().prop_map(Op::SetLen),
-        bytes.prop_map(Op::Reset),
+        bytes.clone().prop_map(Op::Reset),
+        (bytes.clone(), bytes).prop_map(|(front, len)| Op::Narrow(front, len)),
     ]
 }
 
@@ -82,6 +84,15 @@ impl Model {
                     self.end = self.start + len;
                 }
             }
+            Op::Narrow(front, len) => {
+                let end = front.saturating_add(len);
+                let fits = end <= self.end - self.start;
+                assert_eq!(frame.narrow(front, len), fits);
+                if fits {
+                    self.end = self.start + end;
+                    self.start += front;
+                }
+            }
             Op::Reset(headroom) => {
                 frame.reset(headroom);
                 self.start = headroom.min(CAPACITY);
@@ -93,6 +104,10 @@ impl Model {
     fn check(&self, frame: &mut Frame) {
         assert_eq!(frame.data(), &self.bytes[self.start..self.end]);
         assert_eq!(frame.data_mut(), &self.bytes[self.start..self.end]);
+        for from in [0, self.start / 2, self.start, self.end, usize::MAX] {
+            let expected = self.bytes.get(from..self.end).unwrap_or(&[]);
+            assert_eq!(frame.bytes_from(from), expected);
+        }
         assert_eq!(frame.headroom(), self.start);
         assert_eq!(frame.tailroom(), CAPACITY - self.end);
         assert_eq!(
