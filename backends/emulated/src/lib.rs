@@ -3,6 +3,8 @@
 
 pub mod e1000;
 pub mod pci;
+mod quiesce;
+mod sync;
 mod thread;
 
 pub use e1000::{E1000, E1000Config, ModelCounters, Monitor, Step};

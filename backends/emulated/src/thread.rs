@@ -80,12 +80,14 @@ fn run(
         if step.worked() || step.again {
             continue;
         }
-        if nic.fall_asleep() && !stop.load(Ordering::SeqCst) {
+        nic.sleep(|| {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
             let due = step.next_event_ns.into_iter().chain(wire.next_event_ns());
             let timeout = due.min().map(|due| due.saturating_sub(now()));
             wire.wait(timeout);
-        }
-        nic.awake();
+        });
     }
     (nic, wire)
 }

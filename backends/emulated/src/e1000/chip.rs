@@ -19,9 +19,12 @@ use super::filter::RAH_AV;
 use super::interrupt::Interrupts;
 use super::phy::Phy;
 use super::regs::{Cause, Ctrl, Registers, Status, offset};
+use super::starved::Starved;
 use super::stats::Statistics;
 use super::{E1000Config, ModelCounters, Step, rx, tx};
 use crate::pci::FunctionPort;
+use crate::quiesce::Gate;
+use crate::sync;
 use softnet_nic_hal::wire::{Wire, WireWaker};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,14 +39,12 @@ pub(super) struct Chip {
     pub(super) interrupts: Interrupts,
     pub(super) statistics: Statistics,
     pub(super) slow: Mutex<Slow>,
-    core: Mutex<Core>,
-    /// How many wait for the gate, so that the next burst lets them pass first.
-    at_gate: AtomicU32,
+    core: Gate<Core>,
     pub(super) doorbell: Doorbell,
     /// Counts the changes of the receive address table.
     pub(super) addresses: AtomicU32,
     /// Frames wait for descriptors: then a write of RDT is worth a wake-up.
-    pub(super) fifo_waits: AtomicBool,
+    pub(super) starved: Starved,
     /// A delay timer is to be cut short: the flush bit of RDTR.
     pub(super) flush_rx: AtomicBool,
     /// The time of the last step.
@@ -102,11 +103,10 @@ impl Chip {
                 phy: Phy::new(config.autoneg_ns),
                 mdic: 0,
             }),
-            core: Mutex::new(Core::new(config)),
-            at_gate: AtomicU32::new(0),
+            core: Gate::new(Core::new(config)),
             doorbell: Doorbell::default(),
             addresses: AtomicU32::new(0),
-            fifo_waits: AtomicBool::new(false),
+            starved: Starved::new(),
             flush_rx: AtomicBool::new(false),
             now_ns: AtomicU64::new(0),
             threaded: AtomicBool::new(false),
@@ -122,19 +122,13 @@ impl Chip {
     }
 
     /// Passes the gate between two bursts, before the next one begins.
-    pub(super) fn between_bursts(&self) -> MutexGuard<'_, Core> {
-        self.at_gate.fetch_add(1, Ordering::AcqRel);
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        self.at_gate.fetch_sub(1, Ordering::AcqRel);
-        core
+    pub(super) fn between_bursts(&self) -> sync::MutexGuard<'_, Core> {
+        self.core.pass()
     }
 
     /// Begins a burst.
-    fn burst(&self) -> MutexGuard<'_, Core> {
-        while self.at_gate.load(Ordering::Acquire) != 0 {
-            std::thread::yield_now();
-        }
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+    fn burst(&self) -> sync::MutexGuard<'_, Core> {
+        let mut core = self.core.burst();
         self.port.refresh(&mut core.view);
         core
     }
@@ -143,7 +137,7 @@ impl Chip {
     pub(super) fn reset(&self) {
         let mut core = self.between_bursts();
         core.reset();
-        self.fifo_waits.store(false, Ordering::SeqCst);
+        self.starved.set(false);
         self.registers.reset();
         self.interrupts.reset();
         self.statistics.reset();
@@ -351,11 +345,7 @@ impl Chip {
         self.doorbell.set_waker(waker);
     }
 
-    pub(super) fn fall_asleep(&self) -> bool {
-        self.doorbell.fall_asleep()
-    }
-
-    pub(super) fn awake(&self) {
-        self.doorbell.awake();
+    pub(super) fn sleep(&self, wait: impl FnOnce()) {
+        self.doorbell.sleep(wait);
     }
 }

@@ -1,20 +1,15 @@
 //! How a register write wakes the device's thread.
 
+use super::bell::Bell;
 use arc_swap::ArcSwapOption;
 use softnet_nic_hal::wire::WireWaker;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// There is work that the device's thread may not have seen.
-///
-/// The thread first says that it sleeps and then looks for work; a writer first
-/// leaves its work and then looks for a sleeper. In a sequentially consistent
-/// order one of them sees the other, so no wake-up is lost; and a writer uses the
-/// waker only when the thread does sleep.
+/// A bell, and what wakes the device's thread, if a thread drives it. The waker is
+/// used only when the thread does sleep.
 #[derive(Default)]
 pub(super) struct Doorbell {
-    rung: AtomicBool,
-    asleep: AtomicBool,
+    bell: Bell,
     waker: ArcSwapOption<Waker>,
 }
 
@@ -22,9 +17,7 @@ struct Waker(Arc<dyn WireWaker>);
 
 impl Doorbell {
     pub(super) fn ring(&self) {
-        self.rung.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst)
-            && self.asleep.swap(false, Ordering::SeqCst)
+        if self.bell.ring()
             && let Some(waker) = &*self.waker.load()
         {
             waker.0.wake();
@@ -32,24 +25,17 @@ impl Doorbell {
     }
 
     pub(super) fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
+        self.bell.is_rung()
     }
 
-    /// The device is about to look at everything. The exchange either reads the
-    /// ring, and then what was left before it is seen too, or comes before it,
-    /// and then the ring stays for the next time.
+    /// The device is about to look at everything.
     pub(super) fn answer(&self) {
-        self.rung.swap(false, Ordering::SeqCst);
+        self.bell.answer();
     }
 
-    /// Returns whether there is nothing to do.
-    pub(super) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        !self.is_rung()
-    }
-
-    pub(super) fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+    /// Calls `wait` unless there is work; the waker ends it when work comes.
+    pub(super) fn sleep(&self, wait: impl FnOnce()) {
+        self.bell.sleep(wait);
     }
 
     pub(super) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {

@@ -106,9 +106,8 @@ impl Chip {
     }
 
     fn write_rdt(&self, value: u32) {
-        let tail = self.registers.word(offset::RDT);
-        tail.store(value & 0xffff, Ordering::SeqCst);
-        if self.fifo_waits.load(Ordering::SeqCst) {
+        let move_tail = || self.registers.set(offset::RDT, value & 0xffff);
+        if self.starved.after(move_tail) {
             self.doorbell.ring();
         }
     }

@@ -1,6 +1,7 @@
 //! The Intel 82540EM, after the *PCI/PCI-X Family of Gigabit Ethernet
 //! Controllers Software Developer's Manual* (revision 4.0; "the manual" below).
 
+mod bell;
 mod chip;
 mod core;
 mod delay;
@@ -13,6 +14,7 @@ mod mmio;
 mod phy;
 mod regs;
 mod rx;
+mod starved;
 mod stats;
 mod tx;
 
@@ -190,13 +192,9 @@ impl E1000 {
         self.chip.set_waker(waker);
     }
 
-    /// Announces that the caller will wait: from now on the waker is used.
-    /// Returns whether it may wait.
-    pub(crate) fn fall_asleep(&self) -> bool {
-        self.chip.fall_asleep()
-    }
-
-    pub(crate) fn awake(&self) {
-        self.chip.awake();
+    /// Calls `wait` unless a register write has left something to do. The waker
+    /// is used when one does so from now on.
+    pub(crate) fn sleep(&self, wait: impl FnOnce()) {
+        self.chip.sleep(wait);
     }
 }

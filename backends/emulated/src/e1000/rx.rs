@@ -215,7 +215,7 @@ impl<'a> Burst<'a> {
     /// The driver may have moved the tail since this burst began.
     fn look_for_more(&mut self) {
         if self.ring.len != 0 {
-            self.ring.tail = self.chip.registers.word(offset::RDT).load(Ordering::SeqCst);
+            self.ring.tail = self.chip.registers.load(offset::RDT);
             let now = self.ring.available();
             self.free += now.saturating_sub(self.left);
             self.left = now;
@@ -350,7 +350,7 @@ impl Burst<'_> {
     fn leave_fifo(&mut self) {
         let front = self.rx.fifo.front();
         let waits = front.is_some();
-        self.chip.fifo_waits.store(waits, Ordering::SeqCst);
+        self.chip.starved.set(waits);
         if front.is_some_and(|len| self.has_room(len)) {
             self.chip.doorbell.ring();
         }

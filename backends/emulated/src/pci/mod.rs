@@ -5,6 +5,7 @@ mod config;
 mod function;
 mod intx;
 mod port;
+mod signals;
 
 pub use bus::{AttachError, Identity, PciBus};
 pub use function::{CoherentRegion, PciFunction};

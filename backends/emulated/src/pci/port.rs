@@ -2,6 +2,7 @@
 
 use super::config::{Command, ConfigSpace, Status};
 use super::intx::Intx;
+use crate::quiesce::{Snapshot, Versioned};
 use softnet_dma_ring::{DmaDomain, DmaFault, DmaRegion, MapError};
 use softnet_nic_hal::irq::{Irq, IrqTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,9 +36,7 @@ pub struct FunctionPort {
     pub(super) config: ConfigSpace,
     pub(super) intx: Intx,
     present: AtomicBool,
-    domain: Mutex<DmaDomain>,
-    /// Counts the changes of `domain`.
-    generation: AtomicU64,
+    domain: Versioned<DmaDomain>,
     faults: AtomicU64,
     last_fault: Mutex<Option<DmaFault>>,
 }
@@ -45,16 +44,13 @@ pub struct FunctionPort {
 /// A model's own copy of what it may reach, so that it takes no lock while it
 /// moves packets. [`FunctionPort::refresh`] brings it up to date.
 #[derive(Debug, Default)]
-pub struct DmaView {
-    domain: DmaDomain,
-    generation: u64,
-}
+pub struct DmaView(Snapshot<DmaDomain>);
 
 impl DmaView {
     /// What the function may reach.
     #[must_use]
     pub fn domain(&self) -> &DmaDomain {
-        &self.domain
+        self.0.value()
     }
 }
 
@@ -64,8 +60,7 @@ impl FunctionPort {
             config,
             intx: Intx::new(irqs, irq),
             present: AtomicBool::new(true),
-            domain: Mutex::default(),
-            generation: AtomicU64::new(0),
+            domain: Versioned::default(),
             faults: AtomicU64::new(0),
             last_fault: Mutex::default(),
         }
@@ -86,11 +81,7 @@ impl FunctionPort {
     /// Brings a model's copy of its mappings up to date. To be called when the
     /// model has begun what [`PciModel::quiesce`] waits for the end of.
     pub fn refresh(&self, view: &mut DmaView) {
-        if self.generation.load(Ordering::Acquire) != view.generation {
-            let domain = self.domain();
-            view.domain = domain.clone();
-            view.generation = self.generation.load(Ordering::Acquire);
-        }
+        self.domain.refresh(&mut view.0);
     }
 
     /// Reports an access outside of every mapping: it is counted, and ends as a
@@ -118,14 +109,11 @@ impl FunctionPort {
     }
 
     pub(super) fn map(&self, region: &DmaRegion) -> Result<(), MapError> {
-        self.domain().map(region)?;
-        self.generation.fetch_add(1, Ordering::Release);
-        Ok(())
+        self.domain.change(|domain| domain.map(region))
     }
 
     pub(super) fn unmap(&self, region: &DmaRegion) {
-        self.domain().unmap(region);
-        self.generation.fetch_add(1, Ordering::Release);
+        self.domain.change(|domain| domain.unmap(region));
     }
 
     pub(super) fn dma_faults(&self) -> u64 {
@@ -134,10 +122,6 @@ impl FunctionPort {
 
     pub(super) fn last_dma_fault(&self) -> Option<DmaFault> {
         *lock(&self.last_fault)
-    }
-
-    fn domain(&self) -> MutexGuard<'_, DmaDomain> {
-        lock(&self.domain)
     }
 }
 
