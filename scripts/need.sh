@@ -99,7 +99,7 @@ rust_is_here() {
 
 # Puts a Rust toolchain on the path, by rustup where there is none.
 need_rust() {
-    rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "${1:-Cargo.toml}")
     # Where rustup puts cargo, for shells that have not read its profile.
     PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
     export PATH
