@@ -261,21 +261,15 @@ impl<C> SoftnetData<C> {
         let Some(Some(slot)) = self.slots.get_mut(entry.index()) else {
             return;
         };
-        let repoll = match outcome {
-            PollOutcome::Exhausted { .. } => true,
-            PollOutcome::Done { .. } => match slot.handle.state().complete() {
-                Completion::Missed => true,
-                Completion::Disabled => false,
-                Completion::Complete => {
-                    poller.unmask_irq();
-                    false
-                }
-            },
-        };
-        slot.poller = Some(poller);
-        if repoll {
-            self.repoll.push_back(entry, &self.arrivals);
+        let poller = slot.poller.insert(poller);
+        if let PollOutcome::Done { .. } = outcome {
+            match slot.handle.state().complete() {
+                Completion::Complete => return poller.unmask_irq(),
+                Completion::Disabled => return,
+                Completion::Missed => {}
+            }
         }
+        self.repoll.push_back(entry, &self.arrivals);
     }
 
     /// Whether every instance that was scheduled has been polled to its end. When

@@ -138,14 +138,11 @@ impl Shard {
         self.receive_by_layers(SkBuff::new(frame, dev));
     }
 
-    /// The station address that [`Early`] is to look for; `None` when packets
-    /// are steered or tapped, and so all have to go by the layers.
+    /// Whether [`Early`] may take packets: not when they are steered or tapped,
+    /// since then all have to go by the layers.
     #[inline]
-    pub(crate) fn early_station(&self, dev: IfIndex) -> Option<Station> {
-        if self.steering.is_active() || !self.core.taps.is_empty() {
-            return None;
-        }
-        self.core.device(dev).map(NetDevice::station)
+    pub(crate) fn is_early(&self) -> bool {
+        !self.steering.is_active() && self.core.taps.is_empty()
     }
 
     /// Takes a packet up layer by layer (`netif_receive_skb`).

@@ -12,7 +12,6 @@ pub(crate) use queue_vector::{LinkWatch, QueueVector};
 pub use tx::TxStats;
 pub(crate) use tx::{TxQueue, TxSlot};
 
-use crate::early::Station;
 use crate::route::IfIndex;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,7 +22,6 @@ pub struct NetDevice {
     index: IfIndex,
     name: String,
     mac: MacAddress,
-    station: Station,
     mtu: u16,
     carrier: bool,
     tx: Vec<TxSlot>,
@@ -35,7 +33,6 @@ impl NetDevice {
             index,
             name,
             mac,
-            station: Station::new(mac),
             mtu,
             carrier: true,
             tx: Vec::new(),
@@ -59,11 +56,6 @@ impl NetDevice {
     #[inline]
     pub fn mac(&self) -> MacAddress {
         self.mac
-    }
-
-    #[inline]
-    pub(crate) fn station(&self) -> Station {
-        self.station
     }
 
     /// The largest network-layer packet, in bytes.

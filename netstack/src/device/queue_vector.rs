@@ -1,11 +1,12 @@
 //! The join of a NIC's queue and its NAPI instance (Linux's `q_vector`).
 
+use crate::early::Station;
 use crate::route::IfIndex;
 use crate::shard::Shard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
-use softnet_dma_ring::{DmaRing, FrameBatch, RingFull};
+use softnet_dma_ring::{DmaRing, RingFull};
 use softnet_napi::{Budget, NapiHandle, NapiPoll, PollOutcome};
 use softnet_nic_hal::{IrqHandler, NicHal, QueueId};
 use softnet_softirq::{Counter, Cpu, CpuHandle, Vector};
@@ -31,6 +32,7 @@ pub(crate) struct QueueVector<N: NicHal> {
     nic: Arc<N>,
     id: QueueId,
     dev: IfIndex,
+    station: Station,
     rx: N::Rx,
     napi: NapiHandle,
     /// Free slots from which on the ring is refilled: a few at a time cost less
@@ -48,10 +50,12 @@ impl<N: NicHal> QueueVector<N> {
         napi: NapiHandle,
         stats: Arc<RxStats>,
     ) -> Self {
+        let station = Station::new(nic.capabilities().mac);
         Self {
             nic,
             id,
             dev,
+            station,
             rx,
             napi,
             refill_at: 1,
@@ -98,18 +102,37 @@ impl<N: NicHal> QueueVector<N> {
         }
     }
 
-    /// Takes received packets up the stack.
+    /// Takes received packets up the stack, and refills the ring whenever as many
+    /// have left it as are posted at a time: the device is not to run out of empty
+    /// frames while packets are on their way.
     #[inline]
     fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> usize {
-        let now_ns = cpu.now_ns();
-        let mut batch = FrameBatch::new();
-        let count = self.rx.reap_into(&mut batch, budget.0);
-        if self.rx.free_slots() >= self.refill_at {
-            self.refill_or_retry(shard, cpu);
+        let mut count = 0;
+        while count < budget.0 {
+            let want = self.refill_at.min(budget.0 - count);
+            let taken = self.receive_some(shard, cpu.now_ns(), want);
+            count += taken;
+            if self.rx.free_slots() >= self.refill_at {
+                self.refill_or_retry(shard, cpu);
+            }
+            if taken < want {
+                break;
+            }
         }
-        let early = shard.early_station(self.dev);
-        let mut bytes = 0;
-        for mut frame in batch.drain(..) {
+        count
+    }
+
+    /// Takes up at most `want` packets, one by one: a single one, as on a quiet
+    /// line, then costs no batch.
+    #[inline]
+    fn receive_some(&mut self, shard: &mut Shard, now_ns: u64, want: usize) -> usize {
+        let early = shard.is_early().then_some(self.station);
+        let (mut count, mut bytes) = (0, 0);
+        while count < want {
+            let Some(mut frame) = self.rx.reap() else {
+                break;
+            };
+            count += 1;
             bytes += frame.len() as u64;
             if frame.timestamp_ns().is_none() {
                 frame.set_timestamp_ns(now_ns);

@@ -266,13 +266,9 @@ impl Udp {
     /// Tells the applications of sockets with new datagrams.
     #[inline]
     pub(crate) fn wake(&mut self) {
-        if !self.dirty.is_empty() {
-            self.wake_dirty();
+        if self.dirty.is_empty() {
+            return;
         }
-    }
-
-    #[inline(never)]
-    fn wake_dirty(&mut self) {
         crate::notify::publish_fence();
         for &slot in &self.dirty {
             if let Some(Some(part)) = self.parts.get_mut(slot as usize) {

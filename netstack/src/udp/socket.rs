@@ -7,7 +7,7 @@ use crate::peer::Peer;
 use crate::registry::Registry;
 use crate::skb::SkBuff;
 use crate::steering::Steering;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -157,7 +157,7 @@ impl fmt::Debug for Datagram {
 pub struct UdpSocket {
     shared: Arc<Shared>,
     /// One queue for each CPU.
-    queues: Vec<spsc::Consumer<SkBuff>>,
+    queues: Vec<Inlet>,
     /// The queue to look at first.
     turn: usize,
     peers: Arc<[Peer]>,
@@ -166,6 +166,13 @@ pub struct UdpSocket {
     pool: FramePool,
     local: SocketAddr,
     remote: Option<SocketAddr>,
+}
+
+/// Where one CPU's datagrams come in.
+struct Inlet {
+    queue: spsc::Consumer<SkBuff>,
+    /// The CPU's [`Peer::memory_taken`], at hand.
+    memory_taken: Arc<AtomicU64>,
 }
 
 /// What makes an application's end.
@@ -194,7 +201,13 @@ impl UdpSocket {
     }
 
     pub(crate) fn with_queues(mut self, queues: Vec<spsc::Consumer<SkBuff>>) -> Self {
-        self.queues = queues;
+        let inlets = queues.into_iter().zip(self.peers.iter());
+        self.queues = inlets
+            .map(|(queue, peer)| Inlet {
+                queue,
+                memory_taken: peer.memory_taken.clone(),
+            })
+            .collect();
         self
     }
 
@@ -232,7 +245,7 @@ impl UdpSocket {
             .error
             .load(core::sync::atomic::Ordering::Relaxed)
             != 0
-            || self.queues.iter().any(|queue| !queue.is_empty())
+            || self.queues.iter().any(|inlet| !inlet.queue.is_empty())
     }
 
     /// Datagrams that were dropped because this socket's queue was full.
@@ -255,25 +268,37 @@ impl UdpSocket {
         if let Some(code) = self.shared.take_error() {
             return Err(code.into());
         }
-        let skb = match self.queues.get_mut(self.turn).and_then(|q| q.pop()) {
-            Some(skb) => skb,
-            None => self.pop_elsewhere().ok_or(RecvError::WouldBlock)?,
-        };
-        self.account(self.turn, skb.frame().truesize() as u64);
-        Ok(Datagram { skb })
+        loop {
+            if let Some(skb) = self.pop(self.turn) {
+                return Ok(Datagram { skb });
+            }
+            self.turn = self.filled_elsewhere().ok_or(RecvError::WouldBlock)?;
+        }
     }
 
-    /// Goes over the other queues, when the one whose turn it is has nothing.
+    /// The next queue with a datagram, when the one whose turn it is has none.
     #[cold]
-    fn pop_elsewhere(&mut self) -> Option<SkBuff> {
+    fn filled_elsewhere(&self) -> Option<usize> {
         let count = self.queues.len();
-        for _ in 1..count {
-            self.turn = (self.turn + 1) % count;
-            if let Some(skb) = self.queues[self.turn].pop() {
-                return Some(skb);
-            }
+        (1..count)
+            .map(|step| (self.turn + step) % count)
+            .find(|&cpu| !self.queues[cpu].queue.is_empty())
+    }
+
+    /// Takes a datagram out of a CPU's queue, and its bytes off the account.
+    #[inline]
+    fn pop(&mut self, cpu: usize) -> Option<SkBuff> {
+        let inlet = self.queues.get_mut(cpu)?;
+        let skb = inlet.queue.pop()?;
+        let size = skb.frame().truesize() as u64;
+        if let Some(part) = self.shared.parts.get(cpu) {
+            // One writer: no read-modify-write. Release is not needed: the
+            // count orders nothing, it only bounds.
+            let taken = part.dequeued.load(Ordering::Relaxed).wrapping_add(size);
+            part.dequeued.store(taken, Ordering::Relaxed);
         }
-        None
+        inlet.memory_taken.fetch_add(size, Ordering::Relaxed);
+        Some(skb)
     }
 
     /// Copies a datagram to `buffer`, without waiting. Returns the bytes copied
@@ -286,18 +311,6 @@ impl UdpSocket {
         let len = datagram.len().min(buffer.len());
         buffer[..len].copy_from_slice(&datagram[..len]);
         Ok((len, datagram.from()))
-    }
-
-    /// The application has taken `size` bytes out of a CPU's queue.
-    #[inline]
-    fn account(&self, cpu: usize, size: u64) {
-        if let (Some(part), Some(peer)) = (self.shared.parts.get(cpu), self.peers.get(cpu)) {
-            // One writer: no read-modify-write. Release is not needed: the
-            // count orders nothing, it only bounds.
-            let taken = part.dequeued.load(Ordering::Relaxed).wrapping_add(size);
-            part.dequeued.store(taken, Ordering::Relaxed);
-            peer.memory_taken.fetch_add(size, Ordering::Relaxed);
-        }
     }
 
     /// Sends a copy of `payload` to `to`, without waiting.

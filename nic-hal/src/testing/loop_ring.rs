@@ -217,6 +217,16 @@ impl Ring {
         self.posted += 1;
     }
 
+    /// Whether a frame can be reaped.
+    #[inline]
+    fn has_finished(&mut self) -> bool {
+        if self.seen == self.reaped {
+            // Acquire: pairs with the port's store.
+            self.seen = self.shared.completed.0.load(Ordering::Acquire);
+        }
+        self.seen != self.reaped && self.shared.is_open()
+    }
+
     /// How many frames can be reaped, up to `max`.
     #[inline]
     fn finished(&mut self, max: usize) -> usize {
@@ -231,13 +241,18 @@ impl Ring {
         }
     }
 
-    /// The oldest frame, and what the port has put into its descriptor.
+    /// The oldest frame, if it is finished, and what the port has put into its
+    /// descriptor.
     #[inline]
     fn take(&mut self) -> Option<(Frame, usize)> {
+        if !self.has_finished() {
+            return None;
+        }
         let word = self.shared.words[self.reap_at].load(Ordering::Relaxed);
         let frame = self.slots[self.reap_at].take()?;
         self.reap_at = self.wrapped(self.reap_at + 1);
         self.reaped += 1;
+        self.publish_reaped();
         Some((frame, word as usize))
     }
 
@@ -316,13 +331,9 @@ impl DmaRing for LoopRx {
 
     #[inline]
     fn reap(&mut self) -> Option<Frame> {
-        if self.0.finished(1) == 0 {
-            return None;
-        }
         let (mut frame, len) = self.0.take()?;
         // The port does not write more than the frame holds.
         let _ = frame.set_len(len);
-        self.0.publish_reaped();
         Some(frame)
     }
 
@@ -368,12 +379,7 @@ impl DmaRing for LoopTx {
 
     #[inline]
     fn reap(&mut self) -> Option<Frame> {
-        if self.0.finished(1) == 0 {
-            return None;
-        }
-        let frame = self.0.take();
-        self.0.publish_reaped();
-        frame.map(|(frame, _)| frame)
+        self.0.take().map(|(frame, _)| frame)
     }
 
     fn kick(&mut self) {
