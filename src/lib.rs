@@ -44,3 +44,8 @@ pub use softnet_netstack as netstack;
 pub use softnet_nic_hal as nic_hal;
 pub use softnet_softirq as softirq;
 pub use softnet_wire as wire;
+
+/// The project's page, whose program is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmePage;

@@ -32,3 +32,8 @@ pub use nic::{
 };
 pub use softnet_dma_ring as dma_ring;
 pub use stats::NicStats;
+
+/// The crate's page, whose program is compiled and run with the tests.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct ReadmePage;
