@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 
 need ca_certificates:ca-certificates cc:gcc /usr/include/stdio.h:libc6-dev \
     ping:iputils-ping
-need_rust
+need_rust Cargo.toml
 cargo build --release --package softnet --bin softnet
 cargo run --quiet --release --package softnet --bin softnet -- demo "$@"

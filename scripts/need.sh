@@ -97,9 +97,10 @@ rust_is_here() {
     [ -n "$have" ] && newer_or_same "$have" "$rust_wanted"
 }
 
-# Puts a Rust toolchain on the path, by rustup where there is none.
+# Puts the Rust toolchain that a manifest ($1) asks for on the path, by rustup where
+# there is none.
 need_rust() {
-    rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "${1:-Cargo.toml}")
+    rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1")
     # Where rustup puts cargo, for shells that have not read its profile.
     PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
     export PATH
