@@ -239,24 +239,8 @@ fn named_counters(report: &Report) -> Vec<Named> {
 }
 
 fn add_device(all: &mut Vec<Named>, device: &DeviceReport) {
-    let stats = &device.stats;
-    let common = [
-        ("rx_packets", stats.rx_packets),
-        ("tx_packets", stats.tx_packets),
-        ("rx_bytes", stats.rx_bytes),
-        ("tx_bytes", stats.tx_bytes),
-        ("rx_errors", stats.rx_errors),
-        ("tx_errors", stats.tx_errors),
-        ("rx_dropped", stats.rx_dropped),
-        ("tx_dropped", stats.tx_dropped),
-        ("multicast", stats.multicast),
-        ("rx_length_errors", stats.rx_length_errors),
-        ("rx_crc_errors", stats.rx_crc_errors),
-        ("rx_fifo_errors", stats.rx_fifo_errors),
-        ("rx_missed_errors", stats.rx_missed_errors),
-        ("tx_timeouts", stats.tx_timeouts),
-    ];
     let add = |group, name: &str, value| Named::new(group, &device.name, name, value);
+    let common = device.stats.named();
     all.extend(common.map(|(name, value)| add("device", name, value)));
     all.extend(
         device

@@ -2,20 +2,11 @@
 
 use crate::route::IfIndex;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
-
-/// An address of a device, with the length of its network's prefix in bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InterfaceAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Prefix length: 0 to 32 for IPv4.
-    pub prefix_len: u8,
-}
+use core::net::Ipv4Addr;
 
 /// What an IPv4 destination is to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressKind {
+pub(crate) enum AddressKind {
     /// An address of this host.
     Local,
     /// 255.255.255.255, or the broadcast address of a connected network.

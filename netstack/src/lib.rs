@@ -42,7 +42,6 @@ mod watchdog;
 pub mod wire;
 mod work;
 
-pub use address::{AddressKind, InterfaceAddress};
 pub use device::{HardIrq, NetDevice, RxStats, TxStats};
 pub use drop::{DropCounters, DropReason};
 pub use interface::Interface;

@@ -34,3 +34,26 @@ pub struct NicStats {
     /// Times the transmitter hung.
     pub tx_timeouts: u64,
 }
+
+impl NicStats {
+    /// All counters with their names, as `rtnl_link_stats64` has them.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 14] {
+        [
+            ("rx_packets", self.rx_packets),
+            ("tx_packets", self.tx_packets),
+            ("rx_bytes", self.rx_bytes),
+            ("tx_bytes", self.tx_bytes),
+            ("rx_errors", self.rx_errors),
+            ("tx_errors", self.tx_errors),
+            ("rx_dropped", self.rx_dropped),
+            ("tx_dropped", self.tx_dropped),
+            ("multicast", self.multicast),
+            ("rx_length_errors", self.rx_length_errors),
+            ("rx_crc_errors", self.rx_crc_errors),
+            ("rx_fifo_errors", self.rx_fifo_errors),
+            ("rx_missed_errors", self.rx_missed_errors),
+            ("tx_timeouts", self.tx_timeouts),
+        ]
+    }
+}

@@ -126,23 +126,7 @@ pub(super) fn link<S: Serializer>(link: &LinkState, to: S) -> Result<S::Ok, S::E
 }
 
 pub(super) fn stats<S: Serializer>(stats: &NicStats, to: S) -> Result<S::Ok, S::Error> {
-    let counters = [
-        ("rx_packets", stats.rx_packets),
-        ("tx_packets", stats.tx_packets),
-        ("rx_bytes", stats.rx_bytes),
-        ("tx_bytes", stats.tx_bytes),
-        ("rx_errors", stats.rx_errors),
-        ("tx_errors", stats.tx_errors),
-        ("rx_dropped", stats.rx_dropped),
-        ("tx_dropped", stats.tx_dropped),
-        ("multicast", stats.multicast),
-        ("rx_length_errors", stats.rx_length_errors),
-        ("rx_crc_errors", stats.rx_crc_errors),
-        ("rx_fifo_errors", stats.rx_fifo_errors),
-        ("rx_missed_errors", stats.rx_missed_errors),
-        ("tx_timeouts", stats.tx_timeouts),
-    ];
-    to.collect_map(counters)
+    to.collect_map(stats.named())
 }
 
 pub(super) fn model<S: Serializer>(
