@@ -2,9 +2,10 @@
 
 use super::{Stack, StackError};
 use crate::shard::Shard;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use softnet_softirq::{Cpu, Idle, Processor, Wake};
+use softnet_softirq::{Cpu, Idle, NoWake, Processor, Wake};
 
 /// What a pass over all CPUs found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,9 +29,21 @@ impl From<softnet_softirq::Progress> for Progress {
     }
 }
 
-/// Where a CPU sleeps. Its waker exists before its thread does.
-#[cfg(feature = "std")]
-pub(crate) struct CpuIdle(crossbeam_utils::sync::Parker);
+/// Where a CPU gets its interrupts and sleeps. Its waker exists before its
+/// thread does.
+///
+/// The place that only sleeps is a variant of its own, so that a CPU without
+/// interrupts of its own pays no dynamic call for them in each pass.
+pub(crate) enum CpuIdle {
+    /// Interrupts come from other threads.
+    #[cfg(feature = "std")]
+    Park(crossbeam_utils::sync::Parker),
+    /// Without threads nobody sleeps.
+    #[cfg(not(feature = "std"))]
+    Never,
+    /// Whatever the embedder brings.
+    Own(Box<dyn Idle + Send>),
+}
 
 #[cfg(feature = "std")]
 struct Unpark(crossbeam_utils::sync::Unparker);
@@ -42,45 +55,48 @@ impl Wake for Unpark {
     }
 }
 
-#[cfg(feature = "std")]
 impl CpuIdle {
+    #[cfg(feature = "std")]
     pub(crate) fn new() -> Self {
-        Self(crossbeam_utils::sync::Parker::new())
+        Self::Park(crossbeam_utils::sync::Parker::new())
+    }
+
+    #[cfg(not(feature = "std"))]
+    pub(crate) fn new() -> Self {
+        Self::Never
     }
 }
 
-#[cfg(feature = "std")]
 impl Idle for CpuIdle {
     fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(Unpark(self.0.unparker().clone()))
+        match self {
+            #[cfg(feature = "std")]
+            Self::Park(parker) => Arc::new(Unpark(parker.unparker().clone())),
+            #[cfg(not(feature = "std"))]
+            Self::Never => Arc::new(NoWake),
+            Self::Own(idle) => idle.waker(),
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self) {
+        if let Self::Own(idle) = self {
+            idle.poll();
+        }
     }
 
     fn wait(&mut self, timeout_ns: Option<u64>) {
-        match timeout_ns {
-            None => self.0.park(),
-            Some(ns) => self.0.park_timeout(core::time::Duration::from_nanos(ns)),
+        match self {
+            #[cfg(feature = "std")]
+            Self::Park(parker) => match timeout_ns {
+                None => parker.park(),
+                Some(ns) => parker.park_timeout(core::time::Duration::from_nanos(ns)),
+            },
+            #[cfg(not(feature = "std"))]
+            Self::Never => {}
+            Self::Own(idle) => idle.wait(timeout_ns),
         }
     }
-}
-
-/// Without threads nobody sleeps.
-#[cfg(not(feature = "std"))]
-pub(crate) struct CpuIdle;
-
-#[cfg(not(feature = "std"))]
-impl CpuIdle {
-    pub(crate) fn new() -> Self {
-        Self
-    }
-}
-
-#[cfg(not(feature = "std"))]
-impl Idle for CpuIdle {
-    fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(softnet_softirq::NoWake)
-    }
-
-    fn wait(&mut self, _timeout_ns: Option<u64>) {}
 }
 
 pub(super) type StackProcessor = Processor<Shard, CpuIdle>;
@@ -131,6 +147,48 @@ impl Cpus {
             };
         }
         all
+    }
+
+    /// Puts CPUs that are not threads to sleep; see [`Stack::sleep`].
+    pub(super) fn sleep(&mut self, limit_ns: Option<u64>, wait: &mut dyn FnMut(Option<u64>)) {
+        #[cfg_attr(
+            not(feature = "std"),
+            expect(irrefutable_let_patterns, reason = "no threads")
+        )]
+        if let Self::Inline(processors) = self {
+            sleep_all(processors, limit_ns, wait);
+        }
+    }
+}
+
+/// Announces one CPU's sleep after the other, and waits when all have been
+/// announced. A CPU with something to do ends it.
+fn sleep_all(
+    processors: &mut [StackProcessor],
+    limit_ns: Option<u64>,
+    wait: &mut dyn FnMut(Option<u64>),
+) {
+    let Some((first, rest)) = processors.split_first_mut() else {
+        return wait(limit_ns);
+    };
+    let mut others = Then(|timer_ns: Option<u64>| {
+        let limits = [limit_ns, timer_ns];
+        sleep_all(rest, limits.into_iter().flatten().min(), wait);
+    });
+    first.softirqs.cpu_mut().sleep(&mut others);
+}
+
+/// Sleeps by a call.
+struct Then<F>(F);
+
+impl<F: FnMut(Option<u64>)> Idle for Then<F> {
+    /// The CPU has its own waker; this place is lent to it for one sleep.
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::new(NoWake)
+    }
+
+    fn wait(&mut self, timeout_ns: Option<u64>) {
+        (self.0)(timeout_ns);
     }
 }
 

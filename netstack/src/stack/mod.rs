@@ -85,13 +85,35 @@ impl Stack {
     /// # Errors
     /// [`StackError`] says what of the configuration cannot be.
     pub fn new(config: &StackConfig, clock: &Arc<dyn Clock>) -> Result<Self, StackError> {
+        Self::assemble(config, clock, &mut |_| CpuIdle::new())
+    }
+
+    /// Makes a stack whose CPUs get their interrupts, and wait for them, at
+    /// places that `idle` makes, for each CPU by its number: an epoll set, say.
+    /// A place goes with its CPU to the CPU's thread, and back.
+    ///
+    /// # Errors
+    /// [`StackError`] says what of the configuration cannot be.
+    pub fn with_idle(
+        config: &StackConfig,
+        clock: &Arc<dyn Clock>,
+        mut idle: impl FnMut(usize) -> Box<dyn Idle + Send>,
+    ) -> Result<Self, StackError> {
+        Self::assemble(config, clock, &mut |cpu| CpuIdle::Own(idle(cpu)))
+    }
+
+    fn assemble(
+        config: &StackConfig,
+        clock: &Arc<dyn Clock>,
+        idle: &mut dyn FnMut(usize) -> CpuIdle,
+    ) -> Result<Self, StackError> {
         config.check()?;
         let pool = FramePool::new(config.pool)?;
         let steering = Arc::new(Steering::new(config.cpus));
         let mut peers = Vec::new();
         let mut new_cpus = Vec::new();
         for cpu in 0..config.cpus {
-            let (peer, new) = Self::new_cpu(cpu, config, clock)?;
+            let (peer, new) = Self::new_cpu(cpu, config, clock, idle(cpu))?;
             peers.push(peer);
             new_cpus.push(new);
         }
@@ -144,8 +166,8 @@ impl Stack {
         cpu: usize,
         config: &StackConfig,
         clock: &Arc<dyn Clock>,
+        idle: CpuIdle,
     ) -> Result<(Peer, NewCpu), StackError> {
-        let idle = CpuIdle::new();
         let mut softirqs = Softirqs::new(CpuId(cpu as u32), clock.clone(), idle.waker());
         softirqs.open(Box::new(NetRxAction))?;
         softirqs.open(Box::new(NetTxAction))?;
@@ -197,6 +219,16 @@ impl Stack {
                 return progress.next_timer_ns;
             }
         }
+    }
+
+    /// Puts all CPUs to sleep on the caller's thread, by `wait`, which gets the
+    /// time until the next timer, at most `limit_ns`, in nanoseconds. It is to
+    /// return earlier on an interrupt and on a wake-up, at whichever CPU's place.
+    ///
+    /// `wait` is not called when a CPU has something to do, or when the CPUs are
+    /// threads.
+    pub fn sleep(&mut self, limit_ns: Option<u64>, mut wait: impl FnMut(Option<u64>)) {
+        self.cpus.sleep(limit_ns, &mut wait);
     }
 
     /// Does `work` on each CPU in turn and returns the results, in the order of

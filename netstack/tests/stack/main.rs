@@ -12,6 +12,7 @@ mod devices;
 mod equivalence;
 mod handlers;
 mod host;
+mod idle;
 mod path;
 mod rfc1122;
 mod sockets;
