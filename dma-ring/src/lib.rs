@@ -18,7 +18,7 @@ mod sync;
 
 pub use frame::{ChecksumStatus, Frame, HashKind, TxChecksum};
 pub use index::{RingIndex, RingSize};
-pub use pool::{FrameCache, FramePool, PoolConfig, PoolError};
+pub use pool::{FrameCache, FrameChain, FramePool, PoolConfig, PoolError};
 pub use region::{
     DmaAccess, DmaAddr, DmaDomain, DmaFault, DmaRegion, DmaWindow, DmaWords, MapError, RegionError,
 };

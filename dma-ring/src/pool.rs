@@ -23,6 +23,10 @@
 //! A frame that is forgotten never comes home, and then the memory stays for
 //! ever: forgetting leaks, and never dangles.
 
+mod chain;
+
+pub use chain::FrameChain;
+
 use crate::frame::{ChecksumStatus, Frame, HashKind, Meta};
 use crate::region::{DmaAddr, DmaRegion, RegionError};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Line, Ordering, Track};
@@ -154,7 +158,10 @@ impl Shared {
 
     #[inline]
     fn link(&self, index: u32) -> &AtomicU32 {
-        &self.links[index as usize]
+        debug_assert!((index as usize) < self.links.len());
+        // SAFETY: an index comes from a buffer's metadata, or from `head` or a
+        // link and is not `NIL`: there are as many links as buffers.
+        unsafe { self.links.get_unchecked(index as usize) }
     }
 
     /// Pushes one buffer, or counts it if the pool is closed.
@@ -547,19 +554,10 @@ impl FrameCache {
     /// coldest, to the pool.
     #[cold]
     fn flush(&mut self, count: usize) {
-        let shared = self.pool.shared();
-        let mut chain = None;
-        for meta in self.free.drain(..count.min(self.free.len())) {
-            // SAFETY: the cache owns the buffer.
-            let index = unsafe { (*meta.as_ptr()).index };
-            let (first, last, count) = chain.unwrap_or((NIL, index, 0));
-            shared.link(index).store(first, Ordering::Relaxed);
-            chain = Some((index, last, count + 1));
-        }
-        if let Some((first, last, count)) = chain {
-            // SAFETY: the chain is of buffers that were the cache's.
-            unsafe { Shared::push_chain(self.pool.shared, first, last, count) };
-        }
+        let coldest = self.free.drain(..count.min(self.free.len()));
+        // SAFETY: the cache owned the buffer, and gives it up.
+        let frames = coldest.map(|meta| unsafe { Frame::from_meta(meta) });
+        drop(frames.collect::<FrameChain>());
     }
 }
 

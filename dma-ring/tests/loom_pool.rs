@@ -11,14 +11,15 @@
 //! - every handle closing, not the last (an abort);
 //! - the count of handles `Relaxed`;
 //! - the count of frames at home `Relaxed`, or without Acquire;
-//! - a push that does not look for the close, and a late frame not counted.
+//! - a push that does not look for the close, and a late frame not counted;
+//! - a chain that is counted as one frame, or linked from its wrong end.
 #![cfg(loom)]
 
 mod loom_support;
 
 use loom::{model, thread};
 use loom_support::DropCount;
-use softnet_dma_ring::{DmaAddr, DmaRegion, Frame, FramePool, PoolConfig};
+use softnet_dma_ring::{DmaAddr, DmaRegion, Frame, FrameChain, FramePool, PoolConfig};
 use std::ptr::NonNull;
 
 /// A pool whose memory adds one to the count when it is freed.
@@ -156,6 +157,46 @@ fn a_cache_exchanges_chains_with_the_pool_without_losing_a_frame() {
         thread.join().unwrap();
         assert_eq!(pool.count_free(), 3);
         drop(pool);
+        assert_eq!(freed.value(), 1);
+    });
+}
+
+/// Race: two frames come home as a chain while another thread takes two.
+#[test]
+fn frames_of_a_chain_come_home_together_and_each_has_one_next_owner() {
+    model(|| {
+        let (pool, freed) = counted_pool(3);
+        let chain: FrameChain = [owned(&pool), owned(&pool)].into_iter().flatten().collect();
+        let other = pool.clone();
+        let thread = thread::spawn(move || [owned(&other), owned(&other)]);
+        drop(chain);
+        let [first, second] = thread.join().unwrap();
+        assert!(first.is_some(), "one was home all the time");
+        let third = owned(&pool);
+        assert!(third.is_some(), "all are home, and two are taken");
+        drop((first, second, third));
+        assert_eq!(pool.count_free(), 3);
+        drop(pool);
+        assert_eq!(freed.value(), 1);
+    });
+}
+
+/// Race: a chain and a frame come home on two threads while the last handle
+/// closes the pool.
+#[test]
+fn the_memory_is_freed_once_when_a_chain_comes_home_after_the_last_handle() {
+    model(|| {
+        let (pool, freed) = counted_pool(3);
+        let chain: FrameChain = [owned(&pool), owned(&pool)].into_iter().flatten().collect();
+        let frame = owned(&pool);
+        let threads = [
+            thread::spawn(move || drop(chain)),
+            thread::spawn(move || drop(frame)),
+        ];
+        drop(pool);
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(freed.value(), 1);
     });
 }

@@ -141,6 +141,8 @@ enum Op {
     CacheAlloc(usize),
     Drop(usize),
     CacheFree(usize, usize),
+    Chain(usize),
+    SendHome,
     NewCache(usize),
     DropCache(usize),
 }
@@ -152,15 +154,18 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any.prop_map(Op::CacheAlloc),
         2 => any.prop_map(Op::Drop),
         4 => (any, any).prop_map(|(cache, frame)| Op::CacheFree(cache, frame)),
+        3 => any.prop_map(Op::Chain),
+        1 => Just(Op::SendHome),
         1 => (0_usize..9).prop_map(Op::NewCache),
         1 => any.prop_map(Op::DropCache),
     ]
 }
 
-/// A pool, its caches, and the frames that are out.
+/// A pool, its caches, a chain, and the frames that are out.
 struct Model {
     pool: FramePool,
     caches: Vec<FrameCache>,
+    chain: FrameChain,
     out: Vec<Frame>,
 }
 
@@ -190,7 +195,7 @@ impl Model {
 
     fn home(&self) -> usize {
         let cached: usize = self.caches.iter().map(|c| c.free.len()).sum();
-        self.pool.frames() - self.out.len() - cached
+        self.pool.frames() - self.out.len() - cached - self.chain.len()
     }
 
     fn apply(&mut self, op: &Op) {
@@ -216,6 +221,11 @@ impl Model {
                     cache.free(frame);
                 }
             }
+            Op::Chain(frame) => {
+                let frame = self.pick(frame);
+                self.chain.extend(frame);
+            }
+            Op::SendHome => self.chain.send_home(),
             Op::NewCache(size) => self.caches.push(self.pool.cache(size)),
             Op::DropCache(cache) => {
                 if !self.caches.is_empty() {
@@ -233,13 +243,13 @@ proptest! {
         frames in 1_u32..20,
     ) {
         let pool = FramePool::new(config(frames)).unwrap();
-        let mut model = Model { pool, caches: Vec::new(), out: Vec::new() };
+        let mut model = Model { pool, caches: Vec::new(), chain: FrameChain::new(), out: Vec::new() };
         for op in &ops {
             model.apply(op);
             assert_eq!(model.pool.count_free(), model.home());
         }
-        let Model { pool, caches, out } = model;
-        drop((caches, out));
+        let Model { pool, caches, chain, out } = model;
+        drop((caches, chain, out));
         prop_assert_eq!(pool.count_free(), frames as usize);
     }
 }
@@ -278,4 +288,38 @@ fn threads_that_allocate_and_free_never_share_a_frame() {
         thread.join().unwrap();
     }
     assert_eq!(pool.count_free(), 32);
+}
+
+#[test]
+fn a_chain_brings_all_its_frames_home_at_once() {
+    let pool = FramePool::new(config(8)).unwrap();
+    let mut chain: FrameChain = (0..5).filter_map(|_| pool.alloc()).collect();
+    assert_eq!((chain.len(), pool.count_free()), (5, 3));
+    chain.send_home();
+    assert!(chain.is_empty());
+    assert_eq!(pool.count_free(), 8);
+    chain.extend(pool.alloc());
+    drop(chain);
+    assert_eq!(pool.count_free(), 8);
+}
+
+#[test]
+fn a_chain_of_frames_of_two_pools_brings_each_to_its_own() {
+    let pools = [(); 2].map(|()| FramePool::new(config(6)).unwrap());
+    let mut chain = FrameChain::new();
+    for n in [0, 0, 1, 0, 1, 1] {
+        chain.push(pools[n].alloc().unwrap());
+    }
+    drop(chain);
+    assert_eq!(pools.map(|pool| pool.count_free()), [6, 6]);
+}
+
+#[test]
+fn a_chain_outlives_every_handle() {
+    let pool = FramePool::new(config(4)).unwrap();
+    let mut chain: FrameChain = (0..3).filter_map(|_| pool.alloc()).collect();
+    let frame = pool.alloc().unwrap();
+    drop(pool);
+    chain.push(frame);
+    assert_eq!(chain.len(), 4);
 }
