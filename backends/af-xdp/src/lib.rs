@@ -1,2 +1,4 @@
 //! A network interface of the Linux kernel as a NIC: XDP sockets, their four
 //! rings, and the XDP program that feeds them.
+
+pub mod events;

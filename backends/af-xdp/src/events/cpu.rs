@@ -1,0 +1,290 @@
+//! One CPU's events: what it polls, and how it sleeps.
+
+use super::{EventsError, QueueIrq, timespec};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of the wake-up among the events; queues have others.
+const WAKE: u64 = 0;
+
+/// How long a CPU sleeps at first while packets are being sent, in nanoseconds,
+/// and how long at the most: nothing announces that they are.
+const FIRST_LOOK_NS: u64 = 50_000;
+const LAST_LOOK_NS: u64 = 10_000_000;
+
+/// What a CPU's loop, its waker, and the NICs share.
+pub(super) struct CpuEvents {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    /// The CPU's thread is in its wait, or about to be.
+    sleeping: AtomicBool,
+    /// Moves on whenever the queues change.
+    version: AtomicU32,
+    queues: Mutex<Vec<Arc<QueueIrq>>>,
+}
+
+impl CpuEvents {
+    pub(super) fn new() -> Result<Arc<Self>, EventsError> {
+        let failed = |error: rustix::io::Errno| EventsError::Descriptor(error.into());
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = eventfd(0, flags).map_err(failed)?;
+        let data = EventData::new_u64(WAKE);
+        epoll::add(&epoll, &wake, data, EventFlags::IN).map_err(failed)?;
+        Ok(Arc::new(Self {
+            epoll,
+            wake,
+            sleeping: AtomicBool::new(false),
+            version: AtomicU32::new(0),
+            queues: Mutex::default(),
+        }))
+    }
+
+    /// Adds a queue, unwatched as it is masked.
+    pub(super) fn add(&self, irq: &Arc<QueueIrq>) -> Result<(), EventsError> {
+        let data = EventData::new_u64(irq.id());
+        let added =
+            irq.with_socket(|socket| epoll::add(&self.epoll, socket, data, EventFlags::empty()));
+        added.unwrap_or(Ok(())).map_err(|error| {
+            irq.let_go();
+            EventsError::Watch(error.into())
+        })?;
+        self.queues().push(irq.clone());
+        self.version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets a queue, and has the loop forget it.
+    pub(super) fn remove(&self, irq: &Arc<QueueIrq>) {
+        // A socket that is not watched any more has been closed by the kernel.
+        let _ = irq.with_socket(|socket| epoll::delete(&self.epoll, socket));
+        self.queues().retain(|have| have.id() != irq.id());
+        self.version.fetch_add(1, Ordering::Release);
+        if self.is_sleeping() {
+            self.wake();
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Vec<Arc<QueueIrq>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    pub(super) fn is_sleeping(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Has the kernel watch a queue, which may end a wait that is under way.
+    pub(super) fn arm(&self, irq: &QueueIrq) {
+        self.watch(irq, EventFlags::IN);
+    }
+
+    /// A queue that was detached meanwhile is not watched, and is none to be.
+    fn watch(&self, irq: &QueueIrq, flags: EventFlags) {
+        let data = EventData::new_u64(irq.id());
+        let _ = irq.with_socket(|socket| epoll::modify(&self.epoll, socket, data, flags));
+    }
+
+    /// Announces the sleep and has the kernel watch all unmasked queues. Returns
+    /// whether none of them has anything yet.
+    pub(super) fn arm_all(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        let queues = self.queues();
+        queues.iter().filter(|irq| irq.is_unmasked()).all(|irq| {
+            self.arm(irq);
+            !irq.has_work()
+        })
+    }
+
+    /// Ends the sleep that [`arm_all`](Self::arm_all) has begun.
+    pub(super) fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+        self.drain_wake();
+    }
+
+    fn wake(&self) {
+        // It fails when the counter is full, and then the wait ends anyway.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn drain_wake(&self) {
+        // Nothing to read is the common case of a wait that others ended.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+}
+
+/// Ends the wait of a CPU, from any thread.
+#[derive(Clone)]
+pub struct EventWaker(Arc<CpuEvents>);
+
+impl EventWaker {
+    /// Makes the wait that is under way return, or the next one if none is. One
+    /// system call.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+}
+
+/// A queue, as the loop of its CPU knows it.
+struct Watched {
+    irq: Arc<QueueIrq>,
+    /// The kernel watches the socket.
+    armed: bool,
+}
+
+/// Where one CPU gets its interrupts and waits for them. The CPU's thread owns
+/// it.
+pub struct EventLoop {
+    shared: Arc<CpuEvents>,
+    version: u32,
+    queues: Vec<Watched>,
+    events: Vec<Event>,
+    /// How long the next sleep lasts at most while packets are being sent.
+    look_ns: u64,
+}
+
+impl EventLoop {
+    pub(super) fn new(shared: Arc<CpuEvents>) -> Self {
+        let mut new = Self {
+            shared,
+            version: 0,
+            queues: Vec::new(),
+            events: Vec::new(),
+            look_ns: FIRST_LOOK_NS,
+        };
+        new.refresh();
+        new
+    }
+
+    /// What ends the wait from outside.
+    #[must_use]
+    pub fn waker(&self) -> EventWaker {
+        EventWaker(self.shared.clone())
+    }
+
+    /// Delivers the interrupts of the queues that have something. It makes no
+    /// system call, but for queues that the kernel polls for.
+    #[inline]
+    pub fn poll(&mut self) {
+        if self.shared.version.load(Ordering::Acquire) != self.version {
+            self.refresh();
+        }
+        for queue in &self.queues {
+            if queue.irq.poll() {
+                self.look_ns = FIRST_LOOK_NS;
+            }
+        }
+    }
+
+    /// Sleeps in one system call until an unmasked queue has something, the
+    /// waker is used, or `timeout_ns` nanoseconds are over. It calls no handler:
+    /// [`poll`](Self::poll) is to follow. It may return early.
+    pub fn wait(&mut self, timeout_ns: Option<u64>) {
+        if self.shared.version.load(Ordering::Acquire) != self.version {
+            self.refresh();
+        }
+        self.shared.sleeping.store(true, Ordering::SeqCst);
+        if self.arm() {
+            let timeout_ns = self.limited(timeout_ns);
+            self.sleep(timeout_ns);
+        }
+        self.shared.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    #[cold]
+    fn refresh(&mut self) {
+        // Read first: a change that comes in between is seen the next time.
+        self.version = self.shared.version.load(Ordering::Acquire);
+        let queues = self.shared.queues().clone();
+        let mut old = std::mem::take(&mut self.queues);
+        self.queues.extend(queues.into_iter().map(|irq| {
+            let known = old.iter().position(|have| have.irq.id() == irq.id());
+            let armed = known.is_some_and(|at| old.swap_remove(at).armed);
+            Watched { irq, armed }
+        }));
+        self.events = Vec::with_capacity(self.queues.len() + 1);
+    }
+
+    /// Has the kernel watch what it does not watch yet. Returns whether no queue
+    /// has anything: then the CPU may sleep.
+    fn arm(&mut self) -> bool {
+        for Watched { irq, armed } in &mut self.queues {
+            if !irq.is_unmasked() {
+                continue;
+            }
+            if irq.has_work() {
+                return false;
+            }
+            if !*armed {
+                self.shared.arm(irq);
+                *armed = true;
+            }
+        }
+        true
+    }
+
+    /// The time to sleep, shorter while packets are being sent.
+    fn limited(&mut self, timeout_ns: Option<u64>) -> Option<u64> {
+        let mut unmasked = self.queues.iter().filter(|queue| queue.irq.is_unmasked());
+        if !unmasked.any(|queue| queue.irq.in_flight()) {
+            self.look_ns = FIRST_LOOK_NS;
+            return timeout_ns;
+        }
+        let look_ns = self.look_ns;
+        self.look_ns = (look_ns * 2).min(LAST_LOOK_NS);
+        Some(timeout_ns.map_or(look_ns, |ns| ns.min(look_ns)))
+    }
+
+    fn sleep(&mut self, timeout_ns: Option<u64>) {
+        let timeout = timeout_ns.map(timespec);
+        self.events.clear();
+        // A signal ends the wait early, as a wait may.
+        let _ = epoll::wait(
+            &self.shared.epoll,
+            spare_capacity(&mut self.events),
+            timeout.as_ref(),
+        );
+        for event in &self.events {
+            match event.data.u64() {
+                WAKE => self.shared.drain_wake(),
+                id => disarm(&self.shared, &mut self.queues, id),
+            }
+        }
+    }
+}
+
+/// Has the kernel leave a queue alone that is masked: it would end every sleep.
+/// An unmasked one is about to interrupt, and is left as it is.
+fn disarm(shared: &CpuEvents, queues: &mut [Watched], id: u64) {
+    let mut masked = queues
+        .iter_mut()
+        .filter(|queue| queue.irq.id() == id && !queue.irq.is_unmasked());
+    if let Some(queue) = masked.next() {
+        shared.watch(&queue.irq, EventFlags::empty());
+        queue.armed = false;
+    }
+}
+
+impl AsFd for EventLoop {
+    /// Readable when the wait would end: for whoever waits for several things.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.epoll.as_fd()
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoop")
+            .field("queues", &self.queues.len())
+            .finish_non_exhaustive()
+    }
+}
