@@ -2,3 +2,4 @@
 //! rings, and the XDP program that feeds them.
 
 pub mod events;
+pub mod netlink;
