@@ -1,5 +1,7 @@
 //! A stack with emulated NICs: one owner of everything.
 
+#[cfg(feature = "af-xdp")]
+mod events;
 mod nic;
 mod together;
 mod watch;
@@ -62,6 +64,10 @@ pub enum MachineError {
     /// The driver refused a setting.
     #[error(transparent)]
     Nic(#[from] NicError),
+    /// The CPUs cannot wait for sockets of the kernel.
+    #[cfg(feature = "af-xdp")]
+    #[error(transparent)]
+    Events(#[from] softnet_af_xdp::events::EventsError),
     /// A device's thread could not be started.
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),
@@ -105,6 +111,9 @@ pub struct Machine {
     nics: Vec<EmulatedNic>,
     stack: Stack,
     bus: PciBus,
+    /// Where CPUs wait for sockets of the kernel, on the real clock.
+    #[cfg(feature = "af-xdp")]
+    events: Option<Arc<softnet_af_xdp::events::Events>>,
     time: Time,
     clock: Arc<dyn Clock>,
     threaded: bool,
@@ -124,11 +133,17 @@ impl Machine {
             Time::Real => Arc::new(MonotonicClock::new()),
             Time::Virtual(clock) => clock.clone(),
         };
+        let irqs = Arc::new(IrqTable::new(config.cpus));
+        #[cfg(feature = "af-xdp")]
+        let (stack, events) = stack_on_events(config, &time, &clock, &irqs)?;
+        #[cfg(not(feature = "af-xdp"))]
         let stack = Stack::new(config, &clock)?;
         Ok(Self {
             nics: Vec::new(),
             stack,
-            bus: PciBus::new(Arc::new(IrqTable::new(config.cpus))),
+            bus: PciBus::new(irqs),
+            #[cfg(feature = "af-xdp")]
+            events,
             time,
             clock,
             threaded: false,
@@ -319,13 +334,19 @@ impl Machine {
     fn pass_time(&mut self, to_ns: u64) {
         match &self.time {
             Time::Virtual(clock) => clock.set(to_ns),
-            Time::Real => {
-                let left = to_ns.saturating_sub(self.clock.now_ns());
-                match &mut self.nics[..] {
-                    [only] => only.wait(left),
-                    _ => std::thread::sleep(NAP.min(Duration::from_nanos(left))),
-                }
-            }
+            Time::Real => self.rest(to_ns.saturating_sub(self.clock.now_ns())),
+        }
+    }
+
+    /// Lets at most so many nanoseconds pass on the real clock.
+    fn rest(&mut self, ns: u64) {
+        #[cfg(feature = "af-xdp")]
+        if let ([], Some(events)) = (&self.nics[..], &self.events) {
+            return self.stack.sleep(Some(ns), |ns| events.wait(ns));
+        }
+        match &mut self.nics[..] {
+            [only] => only.wait(ns),
+            _ => std::thread::sleep(NAP.min(Duration::from_nanos(ns))),
         }
     }
 
@@ -361,6 +382,25 @@ impl Machine {
     pub fn interface(&self, dev: IfIndex) -> Result<Arc<Interface>, MachineError> {
         Ok(self.stack.interface(dev)?)
     }
+}
+
+/// A stack whose CPUs wait for sockets of the kernel. Time that stands still has
+/// no use for that.
+#[cfg(feature = "af-xdp")]
+fn stack_on_events(
+    config: &StackConfig,
+    time: &Time,
+    clock: &Arc<dyn Clock>,
+    irqs: &Arc<IrqTable>,
+) -> Result<(Stack, Option<Arc<softnet_af_xdp::events::Events>>), MachineError> {
+    if matches!(time, Time::Virtual(_)) {
+        return Ok((Stack::new(config, clock)?, None));
+    }
+    let events = softnet_af_xdp::events::Events::new(irqs.clone())?;
+    let stack = Stack::with_idle(config, clock, |cpu| {
+        Box::new(events::EventIdle(events.event_loop(cpu)))
+    })?;
+    Ok((stack, Some(events)))
 }
 
 impl Progress {

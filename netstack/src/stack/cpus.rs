@@ -141,10 +141,7 @@ impl Cpus {
             let one = processor.run_once();
             all.ran |= one.ran;
             all.work_left |= one.work_left;
-            all.next_timer_ns = match (all.next_timer_ns, one.next_timer_ns) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            all.next_timer_ns = earlier(all.next_timer_ns, one.next_timer_ns);
         }
         all
     }
@@ -155,9 +152,24 @@ impl Cpus {
             not(feature = "std"),
             expect(irrefutable_let_patterns, reason = "no threads")
         )]
-        if let Self::Inline(processors) = self {
-            sleep_all(processors, limit_ns, wait);
+        let Self::Inline(processors) = self else {
+            return;
+        };
+        if let [only] = processors.as_mut_slice()
+            && let CpuIdle::Own(idle) = &mut only.idle
+        {
+            let mut own = Then(|timer_ns| idle.wait(earlier(limit_ns, timer_ns)));
+            return only.softirqs.cpu_mut().sleep(&mut own);
         }
+        sleep_all(processors, limit_ns, wait);
+    }
+}
+
+/// The earlier of two times, either of which may never come.
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -172,8 +184,7 @@ fn sleep_all(
         return wait(limit_ns);
     };
     let mut others = Then(|timer_ns: Option<u64>| {
-        let limits = [limit_ns, timer_ns];
-        sleep_all(rest, limits.into_iter().flatten().min(), wait);
+        sleep_all(rest, earlier(limit_ns, timer_ns), wait);
     });
     first.softirqs.cpu_mut().sleep(&mut others);
 }

@@ -226,7 +226,8 @@ impl Stack {
     /// return earlier on an interrupt and on a wake-up, at whichever CPU's place.
     ///
     /// `wait` is not called when a CPU has something to do, or when the CPUs are
-    /// threads.
+    /// threads. A stack of one CPU that was made [with a place](Self::with_idle)
+    /// sleeps there, without `wait`.
     pub fn sleep(&mut self, limit_ns: Option<u64>, mut wait: impl FnMut(Option<u64>)) {
         self.cpus.sleep(limit_ns, &mut wait);
     }

@@ -130,3 +130,18 @@ fn an_inline_stack_with_something_to_do_does_not_sleep() {
     host.stack.sleep(None, |_| slept += 1);
     assert_eq!(slept, 1);
 }
+
+#[test]
+fn an_inline_stack_of_one_cpu_sleeps_at_the_cpus_own_place() {
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(SECOND));
+    let (mut stack, mut port, seen) = stack(1, &clock);
+    stack.run_until_idle();
+    let waker = Waker(seen[0].clone());
+    waker.wake();
+    stack.sleep(Some(1), |_| panic!("it has a place of its own"));
+    assert_eq!(seen[0].waits.load(Ordering::SeqCst), 1);
+    // With a packet there it does not go to sleep.
+    port.inject(QUEUE, &datagram(4000, 7, b"x"));
+    stack.sleep(Some(1), |_| panic!("a packet waits"));
+    assert_eq!(seen[0].waits.load(Ordering::SeqCst), 1);
+}

@@ -1,16 +1,19 @@
 //! One CPU's events: what it polls, and how it sleeps.
 
 use super::{EventsError, QueueIrq, timespec};
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The number of the wake-up among the events; queues have others.
 const WAKE: u64 = 0;
+
+/// Events of one wait. What else is ready is so at the next one.
+const EVENTS: usize = 8;
 
 /// How long a CPU sleeps at first while packets are being sent, in nanoseconds,
 /// and how long at the most: nothing announces that they are.
@@ -139,6 +142,8 @@ struct Watched {
     irq: Arc<QueueIrq>,
     /// The kernel watches the socket.
     armed: bool,
+    /// The kernel has reported an error of the socket.
+    failed: bool,
 }
 
 /// Where one CPU gets its interrupts and waits for them. The CPU's thread owns
@@ -147,7 +152,6 @@ pub struct EventLoop {
     shared: Arc<CpuEvents>,
     version: u32,
     queues: Vec<Watched>,
-    events: Vec<Event>,
     /// How long the next sleep lasts at most while packets are being sent.
     look_ns: u64,
 }
@@ -158,7 +162,6 @@ impl EventLoop {
             shared,
             version: 0,
             queues: Vec::new(),
-            events: Vec::new(),
             look_ns: FIRST_LOOK_NS,
         };
         new.refresh();
@@ -178,9 +181,12 @@ impl EventLoop {
         if self.shared.version.load(Ordering::Acquire) != self.version {
             self.refresh();
         }
-        for queue in &self.queues {
-            if queue.irq.poll() {
+        for Watched { irq, failed, .. } in &mut self.queues {
+            if irq.poll() {
                 self.look_ns = FIRST_LOOK_NS;
+            }
+            if std::mem::take(failed) {
+                irq.failed();
             }
         }
     }
@@ -208,16 +214,16 @@ impl EventLoop {
         let mut old = std::mem::take(&mut self.queues);
         self.queues.extend(queues.into_iter().map(|irq| {
             let known = old.iter().position(|have| have.irq.id() == irq.id());
-            let armed = known.is_some_and(|at| old.swap_remove(at).armed);
-            Watched { irq, armed }
+            let (armed, failed) = (false, false);
+            let new = Watched { irq, armed, failed };
+            known.map_or(new, |at| old.swap_remove(at))
         }));
-        self.events = Vec::with_capacity(self.queues.len() + 1);
     }
 
     /// Has the kernel watch what it does not watch yet. Returns whether no queue
     /// has anything: then the CPU may sleep.
     fn arm(&mut self) -> bool {
-        for Watched { irq, armed } in &mut self.queues {
+        for Watched { irq, armed, .. } in &mut self.queues {
             if !irq.is_unmasked() {
                 continue;
             }
@@ -246,29 +252,36 @@ impl EventLoop {
 
     fn sleep(&mut self, timeout_ns: Option<u64>) {
         let timeout = timeout_ns.map(timespec);
-        self.events.clear();
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
         // A signal ends the wait early, as a wait may.
-        let _ = epoll::wait(
-            &self.shared.epoll,
-            spare_capacity(&mut self.events),
-            timeout.as_ref(),
-        );
-        for event in &self.events {
+        let Ok((events, _)) = epoll::wait(&self.shared.epoll, &mut events, timeout.as_ref()) else {
+            return;
+        };
+        for event in events {
             match event.data.u64() {
                 WAKE => self.shared.drain_wake(),
-                id => disarm(&self.shared, &mut self.queues, id),
+                id => note(&self.shared, &mut self.queues, id, event.flags),
             }
         }
     }
 }
 
-/// Has the kernel leave a queue alone that is masked: it would end every sleep.
-/// An unmasked one is about to interrupt, and is left as it is.
-fn disarm(shared: &CpuEvents, queues: &mut [Watched], id: u64) {
-    let mut masked = queues
-        .iter_mut()
-        .filter(|queue| queue.irq.id() == id && !queue.irq.is_unmasked());
-    if let Some(queue) = masked.next() {
+/// A queue's socket has ended the wait.
+///
+/// If the queue is masked, the kernel is to leave it alone, as it would end every
+/// further wait. An unmasked one is about to interrupt, and is left as it is.
+fn note(shared: &CpuEvents, queues: &mut [Watched], id: u64, flags: EventFlags) {
+    let Some(queue) = queues.iter_mut().find(|queue| queue.irq.id() == id) else {
+        return;
+    };
+    if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+        // Errors are reported whatever is watched for, so it is not watched at all
+        // any more; it stays `armed`, as nothing is left to be done.
+        let _ = queue
+            .irq
+            .with_socket(|socket| epoll::delete(&shared.epoll, socket));
+        queue.failed = true;
+    } else if !queue.irq.is_unmasked() {
         shared.watch(&queue.irq, EventFlags::empty());
         queue.armed = false;
     }

@@ -43,6 +43,7 @@ pub struct QueueSource<'a> {
 struct Held {
     socket: OwnedFd,
     completions: Arc<dyn Completions>,
+    handler: Arc<dyn IrqHandler>,
     /// The device is polled through the socket whenever the CPU looks.
     busy_poll: bool,
 }
@@ -102,7 +103,7 @@ impl QueueIrq {
         }
         let irqs = events.irqs.clone();
         let line = irqs.allocate(&format!("AF_XDP {}", source.name))?;
-        let (queue, handler) = (source.queue, source.handler);
+        let (queue, handler) = (source.queue, source.handler.clone());
         let vector = Arc::new(Line { queue, handler });
         if let Err(error) = irqs.request(line, 0, source.name, cpu, vector) {
             irqs.release(line);
@@ -117,6 +118,7 @@ impl QueueIrq {
             held: ArcSwapOption::from_pointee(Held {
                 socket,
                 completions: source.completions,
+                handler: source.handler,
                 busy_poll: source.busy_poll.is_some(),
             }),
             sleeper: events.cpus[cpu].clone(),
@@ -185,6 +187,15 @@ impl QueueIrq {
         let held = self.held.load();
         held.as_ref()
             .is_some_and(|held| held.completions.in_flight())
+    }
+
+    /// The kernel has reported an error of the socket: the interface is down or gone.
+    /// The NIC's watchdog is to look.
+    #[cold]
+    pub(super) fn failed(&self) {
+        if let Some(held) = self.held.load().as_ref() {
+            held.handler.link_changed();
+        }
     }
 
     pub(super) fn id(&self) -> u64 {

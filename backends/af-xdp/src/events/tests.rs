@@ -28,11 +28,18 @@ impl Completions for Ring {
 }
 
 #[derive(Default)]
-struct Calls(AtomicUsize);
+struct Calls {
+    irqs: AtomicUsize,
+    links: AtomicUsize,
+}
 
 impl IrqHandler for Calls {
     fn irq(&self, _queue: QueueId) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.irqs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn link_changed(&self) {
+        self.links.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -46,7 +53,10 @@ struct Queue {
 
 impl Queue {
     fn attach(events: &Events, queue: u16) -> Self {
-        let socket = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        Self::attach_socket(events, queue, eventfd(0, EventfdFlags::NONBLOCK).unwrap())
+    }
+
+    fn attach_socket(events: &Events, queue: u16, socket: OwnedFd) -> Self {
         let (ring, calls) = (Arc::<Ring>::default(), Arc::<Calls>::default());
         let irq = events
             .attach(QueueSource {
@@ -79,7 +89,7 @@ impl Queue {
     }
 
     fn interrupts(&self) -> usize {
-        self.calls.0.load(Ordering::SeqCst)
+        self.calls.irqs.load(Ordering::SeqCst)
     }
 }
 
@@ -238,6 +248,24 @@ fn packets_on_their_way_out_are_looked_for_while_the_cpu_sleeps() {
     queue.ring.filled.store(1, Ordering::SeqCst);
     cpu.poll();
     assert_eq!(queue.interrupts(), 1);
+}
+
+#[test]
+fn a_socket_that_fails_has_the_link_looked_at_and_is_left_alone() {
+    let events = events(1);
+    let mut cpu = events.event_loop(0);
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let queue = Queue::attach_socket(&events, 0, near.into());
+    queue.irq.unmask();
+    drop(far);
+    cpu.wait(None);
+    assert_eq!(queue.calls.links.load(Ordering::SeqCst), 0);
+    cpu.poll();
+    cpu.poll();
+    assert_eq!(queue.calls.links.load(Ordering::SeqCst), 1);
+    assert_eq!(queue.interrupts(), 0);
+    assert!(!would_end(&cpu));
+    events.detach(&queue.irq);
 }
 
 #[test]
