@@ -4,3 +4,4 @@
 pub mod bpf;
 pub mod events;
 pub mod netlink;
+pub mod settings;
