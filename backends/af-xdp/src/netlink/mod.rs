@@ -16,6 +16,7 @@ mod netdev;
 mod rss;
 mod uapi;
 mod watch;
+mod xdp;
 
 pub use driver::DriverInfo;
 pub use error::{NetlinkError, Said};
