@@ -2,6 +2,7 @@
 
 use crate::bus::BusError;
 use crate::stats::NicStats;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -279,6 +280,10 @@ pub enum NicError {
     /// Not an address for a station.
     #[error("{0} cannot be a station's address")]
     BadAddress(MacAddress),
+    /// The pool's memory is not what the NIC works on: it brings its own, and the
+    /// frames that are posted come from there.
+    #[error("the pool is not in the NIC's memory: open it with the pool that the NIC gives")]
+    ForeignPool,
     /// The NIC does not have this feature.
     #[error("the NIC does not support {0}")]
     Unsupported(&'static str),
@@ -294,6 +299,9 @@ pub enum NicError {
     /// The pool could not be mapped for the device.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// What the NIC stands on refused, for a reason of its own kind.
+    #[error(transparent)]
+    Backend(Box<dyn core::error::Error + Send + Sync>),
 }
 
 /// A NIC, as the stack sees it.

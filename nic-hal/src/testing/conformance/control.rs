@@ -70,7 +70,7 @@ fn all_refused<H: Harness>(
     change: impl Fn(&OpenConfig) -> Vec<OpenConfig>,
     expected: fn(&NicError) -> bool,
 ) -> Check {
-    let (nic, pool) = (harness.nic(), pool()?);
+    let (nic, pool) = (harness.nic(), pool(harness)?);
     for wrong in change(&config(&nic.capabilities(), &pool)) {
         let error = refusal(&*nic, &wrong)?;
         ensure(expected(&error), format_args!("{wrong:?} gives {error:?}"))?;

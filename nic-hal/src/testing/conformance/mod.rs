@@ -20,6 +20,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
 
 /// Everything around a NIC that is held to the contract.
 ///
@@ -32,6 +33,15 @@ pub trait Harness {
 
     /// The NIC, the same at each call. Its link is up.
     fn nic(&self) -> Arc<Self::Nic>;
+
+    /// A pool that the NIC works with, of whatever shape it needs, with as many frames
+    /// as asked for. It may be the same at each call.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn pool(&self, config: PoolConfig) -> Result<FramePool, PoolError> {
+        FramePool::new(config)
+    }
 
     /// A frame of `frame.len()` bytes, without FCS, arrives from the wire. The
     /// NIC is to put it into `queue`; a NIC that chooses queues itself is given

@@ -63,12 +63,12 @@ fn ring_len(limits: RingLimits) -> u16 {
     up.min(limits.max)
 }
 
-pub(super) fn pool() -> Result<FramePool, End> {
-    FramePool::new(PoolConfig {
+pub(super) fn pool<H: Harness>(harness: &H) -> Result<FramePool, End> {
+    let config = PoolConfig {
         frames: FRAMES,
         ..PoolConfig::default()
-    })
-    .map_err(broken)
+    };
+    harness.pool(config).map_err(broken)
 }
 
 /// A configuration that the NIC must accept.
@@ -109,7 +109,7 @@ pub(super) fn packet(to: MacAddress, len: usize, seed: usize) -> Vec<u8> {
 impl<'a, H: Harness> Rig<'a, H> {
     /// Opens the NIC with one queue.
     pub(super) fn new(harness: &'a mut H) -> Result<Self, End> {
-        let (nic, pool, calls) = (harness.nic(), pool()?, Arc::new(Calls::default()));
+        let (nic, pool, calls) = (harness.nic(), pool(harness)?, Arc::new(Calls::default()));
         let pair = open(&*nic, &pool, &calls)?;
         // The link may take a while to come up.
         harness.step();
