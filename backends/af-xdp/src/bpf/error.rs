@@ -1,9 +1,7 @@
 //! What bpf(2) can refuse, and what to do about it.
 
 use super::asm::AsmError;
-use super::attached::AttachedProgram;
-use super::link::AttachMode;
-use crate::netlink::NetlinkError;
+use super::link::{AttachMode, AttachedProgram};
 use nix::errno::Errno;
 use std::fmt;
 
@@ -179,7 +177,7 @@ pub enum LoadError {
 }
 
 /// The program could not be attached, or what is attached could not be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// The process may not.
@@ -210,9 +208,9 @@ pub enum AttachError {
         "the driver refuses XDP with the interface's present settings, as a rule because of its MTU, LRO or ring parameters; `dmesg` may say which"
     )]
     Refused,
-    /// What is attached could not be read or detached.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
+    /// The kernel could not be asked what is attached.
+    #[error("asking the kernel for attached programs failed: {0}")]
+    Query(Errno),
     /// Any other answer.
     #[error("attaching the XDP program failed: {0}")]
     System(Errno),

@@ -4,7 +4,7 @@
 //!
 //! Everybody may read. What a kernel or driver does not know is `None`. The
 //! setters are the crate's own: whoever changes a setting does it by
-//! [`crate::settings`], which puts it back.
+//! the crate's settings guard, which puts it back.
 
 mod attributes;
 mod connection;
@@ -16,7 +16,6 @@ mod netdev;
 mod rss;
 mod uapi;
 mod watch;
-mod xdp;
 
 pub use driver::DriverInfo;
 pub use error::{NetlinkError, Said};
@@ -212,76 +211,59 @@ impl Interface {
         Ok(answers.map(|answers| answers.iter().filter_map(netdev::parse_queue).collect()))
     }
 
-    /// The request for these channels.
-    pub(crate) fn channels_change(
+    #[expect(dead_code, reason = "the settings, which use it, come next")]
+    pub(crate) fn set_channels(
         &self,
         now: &Channels,
         wanted: ChannelCounts,
-    ) -> Result<Change, NetlinkError> {
-        let attributes = ethtool::channels_request(self.index, now, wanted);
-        let (family, command) = (self.ethtool, message::CHANNELS_SET);
-        self.request(family, command, attributes, "setting the channels")
+    ) -> Result<(), NetlinkError> {
+        let request = ethtool::channels_request(self.index, now, wanted);
+        self.change(
+            self.ethtool,
+            message::CHANNELS_SET,
+            request,
+            "setting the channels",
+        )
     }
 
-    /// The request to turn features on or off.
-    pub(crate) fn features_change(
-        &self,
-        wanted: &BTreeMap<String, bool>,
-    ) -> Result<Change, NetlinkError> {
-        let attributes = ethtool::features_request(self.index, wanted);
-        let (family, command) = (self.ethtool, message::FEATURES_SET);
-        self.request(family, command, attributes, "setting the features")
+    #[expect(dead_code, reason = "the settings, which use it, come next")]
+    pub(crate) fn set_features(&self, wanted: &BTreeMap<String, bool>) -> Result<(), NetlinkError> {
+        let request = ethtool::features_request(self.index, wanted);
+        self.change(
+            self.ethtool,
+            message::FEATURES_SET,
+            request,
+            "setting the features",
+        )
     }
 
-    /// The request for what differs between two deferrals of a NAPI instance.
-    pub(crate) fn deferral_change(
+    #[expect(dead_code, reason = "the settings, which use it, come next")]
+    pub(crate) fn set_deferral(
         &self,
         napi: u32,
         now: Deferral,
         wanted: Deferral,
-    ) -> Result<Change, NetlinkError> {
-        let attributes = netdev::deferral_request(napi, now, wanted);
-        let (family, command) = (self.netdev, command::NAPI_SET);
-        self.request(family, command, attributes, "setting the NAPI deferral")
+    ) -> Result<(), NetlinkError> {
+        let request = netdev::deferral_request(napi, now, wanted);
+        self.change(
+            self.netdev,
+            command::NAPI_SET,
+            request,
+            "setting the NAPI deferral",
+        )
     }
 
-    fn request(
+    fn change(
         &self,
         family: Option<u16>,
         command: u8,
-        attributes: Result<Vec<Attribute>, Refusal>,
+        request: Result<Vec<Attribute>, Refusal>,
         action: &'static str,
-    ) -> Result<Change, NetlinkError> {
-        let change = || {
-            Ok(Change {
-                family: family.ok_or(Errno::EOPNOTSUPP)?,
-                command,
-                attributes: attributes?,
-                action,
-            })
-        };
-        change().map_err(|refusal| self.about(refusal, action))
-    }
-
-    /// Asks the kernel for a change.
-    pub(crate) fn apply(&self, change: &Change) -> Result<(), NetlinkError> {
-        let Change {
-            family, command, ..
-        } = *change;
-        let attributes = change.attributes.clone();
-        let result = self
-            .generic
-            .command(family, NlmF::empty(), command, attributes);
+    ) -> Result<(), NetlinkError> {
+        let result = request.and_then(|request| self.ask(family, NlmF::empty(), command, request));
         result
             .map(drop)
-            .map_err(|refusal| self.about(refusal, change.action))
-    }
-
-    /// The bytes of the request for a change.
-    pub(crate) fn encode(&self, change: &Change) -> Result<Vec<u8>, NetlinkError> {
-        connection::generic(change.command, change.attributes.clone())
-            .and_then(|payload| connection::encode(change.family, payload))
-            .map_err(|refusal| self.about(refusal, change.action))
+            .map_err(|refusal| self.about(refusal, action))
     }
 
     fn ethtool(&self, message: u8) -> Result<Vec<Attributes>, Refusal> {
@@ -324,15 +306,6 @@ impl Interface {
     fn about(&self, refusal: Refusal, action: &'static str) -> NetlinkError {
         refusal.about(&self.name, action)
     }
-}
-
-/// A request that changes a setting.
-#[derive(Debug)]
-pub(crate) struct Change {
-    family: u16,
-    command: u8,
-    attributes: Vec<Attribute>,
-    action: &'static str,
 }
 
 fn first(answers: Option<Vec<Attributes>>) -> Option<Attributes> {

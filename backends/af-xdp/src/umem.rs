@@ -1,0 +1,254 @@
+//! The UMEM: memory that the kernel's XDP sockets and this process share.
+//!
+//! A chunk of the UMEM is a [`Frame`](softnet_dma_ring::Frame) of the UMEM's pool. One
+//! UMEM serves all queues of a stack, also those of several NICs, so that a frame that
+//! was received on one can be sent on another as it is.
+
+use crate::error::UmemError;
+use crate::ring::Layout;
+use crate::xsk::{MemoryShape, XDP_HEADROOM, XskMemory};
+use softnet_dma_ring::{FramePool, PoolConfig};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes of one chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChunkSize {
+    /// 2048 bytes: packets of up to 1792 bytes.
+    #[default]
+    Half,
+    /// 4096 bytes, a page: packets of up to 3840 bytes, and the shape for those of
+    /// several chunks.
+    Page,
+}
+
+impl ChunkSize {
+    const fn shift(self) -> u32 {
+        match self {
+            Self::Half => 11,
+            Self::Page => 12,
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        1 << self.shift()
+    }
+}
+
+/// The shape of a UMEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UmemConfig {
+    /// How many chunks. With huge pages the number is rounded up to whole ones.
+    pub chunks: u32,
+    /// Bytes of one chunk.
+    pub chunk_size: ChunkSize,
+    /// Slots of each ring of each socket: a power of two, and the longest ring that a
+    /// NIC on this UMEM can be opened with.
+    pub ring: u16,
+    /// Whether huge pages are tried first.
+    pub huge_pages: bool,
+    /// Frames outside of the UMEM, into which packets are copied that would starve a
+    /// queue, or that are longer than a chunk. 0 for none.
+    pub side_frames: u32,
+    /// The longest packet that such a frame holds, in bytes.
+    pub side_packet: u32,
+}
+
+impl Default for UmemConfig {
+    /// 4096 chunks of 2048 bytes, rings of 2048, and 512 side frames for packets of a
+    /// chunk's length.
+    fn default() -> Self {
+        Self {
+            chunks: 4096,
+            chunk_size: ChunkSize::Half,
+            ring: 2048,
+            huge_pages: true,
+            side_frames: 512,
+            side_packet: 1792,
+        }
+    }
+}
+
+impl UmemConfig {
+    /// For packets of up to 9216 bytes, in chunks of a page.
+    #[must_use]
+    pub fn jumbo() -> Self {
+        Self {
+            chunk_size: ChunkSize::Page,
+            side_packet: 9216,
+            ..Self::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), UmemError> {
+        if self.chunks == 0 {
+            return Err(UmemError::Shape("a UMEM needs a chunk"));
+        }
+        if !self.ring.is_power_of_two() {
+            return Err(UmemError::Shape("a ring has a power of two of slots"));
+        }
+        Ok(())
+    }
+
+    fn long_packet(&self) -> Option<u32> {
+        let longer = self.side_frames > 0 && self.side_packet > self.chunk_size.bytes();
+        longer.then_some(self.side_packet)
+    }
+
+    /// The number of chunks that fills whole huge pages.
+    fn huge_chunks(&self) -> u32 {
+        self.chunks
+            .next_multiple_of(HUGE_PAGE / self.chunk_size.bytes())
+    }
+}
+
+/// Bytes of a huge page on the machines that have them by default.
+const HUGE_PAGE: u32 = 2 << 20;
+
+/// What a UMEM's memory is made of.
+#[derive(Debug)]
+pub enum Pages {
+    /// Huge pages.
+    Huge,
+    /// Ordinary pages, since there are no huge ones; the kernel's answer.
+    NoHuge(io::Error),
+    /// Ordinary pages, as was asked for.
+    Ordinary,
+}
+
+/// The UMEM of a stack. Its memory lives until the last frame of it is home.
+#[derive(Debug)]
+pub struct Umem {
+    memory: Arc<XskMemory>,
+    pool: FramePool,
+    side: Option<FramePool>,
+    layout: Layout,
+    pages: Pages,
+    long_packet: Option<u32>,
+}
+
+impl Umem {
+    /// Maps the memory, registers it with the kernel, and makes frames of it.
+    ///
+    /// # Errors
+    /// [`UmemError`] when the shape makes no sense or the kernel refuses.
+    pub fn new(config: UmemConfig) -> Result<Arc<Self>, UmemError> {
+        config.check()?;
+        let (memory, pages) = memory(&config)?;
+        let shape = memory.shape();
+        let refused = |source| UmemError::Refused {
+            bytes: shape.bytes(),
+            source,
+        };
+        let region = memory.region().map_err(refused)?;
+        let layout = Layout::new(region.dma_addr().0, shape.chunks, config.chunk_size.shift());
+        let pool = PoolConfig {
+            frames: shape.chunks,
+            buffer_size: shape.chunk_size,
+            headroom: XDP_HEADROOM,
+        };
+        Ok(Arc::new(Self {
+            memory,
+            pool: FramePool::in_region(pool, region)?,
+            side: side_pool(&config)?,
+            layout,
+            pages,
+            long_packet: config.long_packet(),
+        }))
+    }
+
+    /// The pool of the UMEM's frames, for the stack and for
+    /// [`OpenConfig`](softnet_nic_hal::OpenConfig).
+    #[must_use]
+    pub fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
+    /// The frames outside of the UMEM.
+    #[must_use]
+    pub fn side_pool(&self) -> Option<&FramePool> {
+        self.side.as_ref()
+    }
+
+    /// What its memory is made of.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// The longest packet that fits one chunk, in bytes.
+    #[must_use]
+    pub fn chunk_room(&self) -> u32 {
+        self.layout.chunk_size() - XDP_HEADROOM
+    }
+
+    /// Slots of each ring.
+    #[must_use]
+    pub fn ring(&self) -> u16 {
+        // It was made from one.
+        u16::try_from(self.memory.shape().ring).unwrap_or(u16::MAX)
+    }
+
+    /// The longest packet in several chunks, in bytes: there are side frames that are
+    /// longer than a chunk. Such a UMEM's sockets use several chunks a packet
+    /// (`XDP_USE_SG`).
+    #[must_use]
+    pub fn long_packet(&self) -> Option<u32> {
+        self.long_packet
+    }
+
+    pub(crate) fn is_multi_buffer(&self) -> bool {
+        self.long_packet.is_some()
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<XskMemory> {
+        &self.memory
+    }
+}
+
+fn memory(config: &UmemConfig) -> Result<(Arc<XskMemory>, Pages), UmemError> {
+    let plain = MemoryShape {
+        chunks: config.chunks,
+        chunk_size: config.chunk_size.bytes(),
+        ring: u32::from(config.ring),
+        huge_pages: false,
+    };
+    let pages = if config.huge_pages {
+        let huge = MemoryShape {
+            chunks: config.huge_chunks(),
+            huge_pages: true,
+            ..plain
+        };
+        match XskMemory::new(huge) {
+            Ok(memory) => return Ok((memory, Pages::Huge)),
+            Err(error) => Pages::NoHuge(error),
+        }
+    } else {
+        Pages::Ordinary
+    };
+    let memory = XskMemory::new(plain).map_err(|source| UmemError::Refused {
+        bytes: plain.bytes(),
+        source,
+    })?;
+    Ok((memory, pages))
+}
+
+fn side_pool(config: &UmemConfig) -> Result<Option<FramePool>, UmemError> {
+    if config.side_frames == 0 {
+        return Ok(None);
+    }
+    let room = config.side_packet.checked_add(XDP_HEADROOM);
+    let room = room.and_then(|room| room.checked_next_multiple_of(64));
+    let pool = PoolConfig {
+        frames: config.side_frames,
+        buffer_size: room.ok_or(UmemError::Shape("no packet is that long"))?,
+        headroom: XDP_HEADROOM,
+    };
+    Ok(Some(FramePool::new(pool)?))
+}

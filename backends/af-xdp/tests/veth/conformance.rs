@@ -1,0 +1,98 @@
+//! The contract of every NIC, with the kernel as the hardware.
+
+use super::support::{OURS, PEER, PacketSocket, events, in_namespace, ip, small, veth, wait_for};
+use softnet_af_xdp::events::{EventLoop, Events};
+use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Mode, ModeChoice, Umem};
+use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
+use softnet_nic_hal::testing::conformance::{self, Harness};
+use softnet_nic_hal::{NicHal, NicStats, QueueId};
+use std::sync::Arc;
+
+struct Veth {
+    events: EventLoop,
+    _events: Arc<Events>,
+    nic: Arc<AfXdpNic>,
+    umem: Arc<Umem>,
+    peer: PacketSocket,
+    /// Frames that were injected, since the program was loaded.
+    injected: u64,
+}
+
+impl Veth {
+    fn new(mode: Mode) -> Self {
+        // That of the check before: the namespace is the test's.
+        let _ = ip(&format!("link del {OURS}"));
+        veth(OURS, PEER, 1);
+        let umem = Umem::new(small()).unwrap();
+        let events = events();
+        let config = AfXdpConfig {
+            mode: ModeChoice::Only(mode),
+            ..AfXdpConfig::new(OURS)
+        };
+        Self {
+            nic: AfXdpNic::new(config, umem.clone(), events.clone()).unwrap(),
+            umem,
+            peer: PacketSocket::open(PEER).unwrap(),
+            events: events.event_loop(0),
+            _events: events,
+            injected: 0,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.nic.mode().is_some()
+    }
+
+    fn is_up(&self) -> bool {
+        self.nic.watchdog(0).link.up
+    }
+}
+
+impl Harness for Veth {
+    type Nic = AfXdpNic;
+
+    fn nic(&self) -> Arc<AfXdpNic> {
+        self.nic.clone()
+    }
+
+    fn pool(&self, _: PoolConfig) -> Result<FramePool, PoolError> {
+        Ok(self.umem.pool().clone())
+    }
+
+    fn inject(&mut self, _: QueueId, frame: &[u8]) {
+        let sent = self.peer.try_send(frame).is_ok();
+        // Without a program nobody counts.
+        self.injected += u64::from(sent && self.is_open());
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        while let Some(frame) = self.peer.receive() {
+            sink(&frame);
+        }
+    }
+
+    fn step(&mut self) {
+        if self.is_up() {
+            wait_for("the program sees what was injected", || {
+                let counters = self.nic.kernel().program().counters().unwrap();
+                counters.iter().map(|(_, count)| count).sum::<u64>() >= self.injected
+            });
+            wait_for("the peer sees what was sent", || {
+                let mut stats = NicStats::default();
+                self.nic.stats(&mut stats);
+                self.peer.arrived() as u64 >= stats.tx_packets
+            });
+        }
+        self.events.poll();
+    }
+}
+
+#[test]
+fn a_nic_in_driver_mode_keeps_the_contract() {
+    in_namespace(|| conformance::assert_holds(|| Veth::new(Mode::Copy)));
+}
+
+#[test]
+fn a_nic_in_skb_mode_keeps_the_contract() {
+    in_namespace(|| conformance::assert_holds(|| Veth::new(Mode::Skb)));
+}
