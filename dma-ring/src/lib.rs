@@ -14,6 +14,7 @@ mod region;
 mod ring;
 mod slots;
 pub mod spsc;
+mod stamped;
 mod sync;
 
 pub use frame::{ChecksumStatus, Frame, HashKind, TxChecksum};

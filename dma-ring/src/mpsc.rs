@@ -24,9 +24,8 @@
 
 use crate::RingFull;
 use crate::index::{RingIndex, RingSize};
-use crate::slots::{Slots, SlotsView};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Line, Ordering, spin_loop};
-use alloc::boxed::Box;
+use crate::stamped::StampedSlots;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Line, Ordering, spin_loop};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
 use core::fmt;
@@ -37,16 +36,17 @@ struct Shared<T> {
     /// Position of the next pop; the receiver stores it.
     head: Line<AtomicUsize>,
     abandoned: AtomicBool,
-    size: RingSize,
-    /// Which position's item each slot holds; see [`stamp`].
-    stamps: Box<[AtomicU32]>,
-    slots: Slots<T>,
+    slots: StampedSlots<T>,
 }
 
-/// How many pauses a sender makes after its first lost race, and at most after
-/// one: long enough that the winner pushes several times while it has the line.
-const FIRST_PAUSES: usize = 8;
-const MOST_PAUSES: usize = 64;
+/// How many pauses a sender makes after it has lost a race: about as long as a
+/// line takes to come back.
+const PAUSES: usize = if cfg!(loom) { 1 } else { 8 };
+/// How many claims meanwhile say that the winner is streaming, and how many
+/// pauses it is then given: so many pushes that moving the line costs little
+/// beside them, and still only microseconds.
+const STREAM: usize = if cfg!(loom) { 1 } else { 16 };
+const STREAM_PAUSES: usize = if cfg!(loom) { 1 } else { 128 };
 
 /// What senders contend for, on one line.
 struct Claim {
@@ -64,7 +64,6 @@ pub struct Sender<T> {
 /// The popping half; see [`channel`].
 pub struct Receiver<T> {
     head: RingIndex,
-    slots: SlotsView<T>,
     shared: Arc<Shared<T>>,
     not_sync: PhantomData<Cell<()>>,
 }
@@ -98,11 +97,6 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 /// As [`channel`], with the first item at position `start`.
 fn channel_at<T>(size: RingSize, start: RingIndex) -> (Sender<T>, Receiver<T>) {
-    // No slot is published: each has the complement of the stamp it waits for.
-    let mut stamps: Box<[AtomicU32]> = (0..size.slots()).map(|_| AtomicU32::new(0)).collect();
-    for index in (0..size.slots()).map(|n| start.advance(n)) {
-        stamps[index.slot(size)] = AtomicU32::new(!stamp(index));
-    }
     let shared = Arc::new(Shared {
         claim: Line(Claim {
             tail: AtomicUsize::new(start.raw()),
@@ -110,25 +104,20 @@ fn channel_at<T>(size: RingSize, start: RingIndex) -> (Sender<T>, Receiver<T>) {
         }),
         head: Line(AtomicUsize::new(start.raw())),
         abandoned: AtomicBool::new(false),
-        size,
-        stamps,
-        slots: Slots::new(size),
+        slots: StampedSlots::new(size, start),
     });
     let receiver = Receiver {
         head: start,
-        slots: shared.slots.view(),
         shared: Arc::clone(&shared),
         not_sync: PhantomData,
     };
     (Sender { shared }, receiver)
 }
 
-/// The stamp by which a slot says that it holds the item of `index`. The
-/// stamps of one slot in successive rounds differ by the size of the ring,
-/// which is less than the 2^32 that it is cut to.
-#[inline(always)]
-fn stamp(index: RingIndex) -> u32 {
-    index.raw() as u32
+fn pause(count: usize) {
+    for _ in 0..count {
+        spin_loop();
+    }
 }
 
 impl<T> Shared<T> {
@@ -139,7 +128,6 @@ impl<T> Shared<T> {
         // the pops that its claimer had seen, so that `head` is never so old
         // that a ring with room looks full.
         let mut tail = self.claim.0.tail.load(Ordering::Acquire);
-        let mut pauses = FIRST_PAUSES;
         loop {
             let index = RingIndex::new(tail);
             let count = want.min(self.room(index, want));
@@ -154,7 +142,7 @@ impl<T> Shared<T> {
                     Ordering::Acquire,
                 ) {
                     Ok(_) => return (index, count),
-                    Err(_) => self.stand_back(&mut pauses),
+                    Err(now) => self.stand_back(RingIndex::new(now)),
                 }
             };
             if count == 0 && now == tail {
@@ -164,14 +152,16 @@ impl<T> Shared<T> {
         }
     }
 
-    /// After a lost race: lets the winner have the line for a while, since it is
-    /// likely to push more, and looks again. The pauses grow to a bound.
+    /// After a lost race, when `tail` was `then`: lets the winner have the line
+    /// for a while, and for longer if it uses it well, and looks again.
     #[cold]
-    fn stand_back(&self, pauses: &mut usize) -> usize {
-        for _ in 0..*pauses {
-            spin_loop();
+    fn stand_back(&self, then: RingIndex) -> usize {
+        pause(PAUSES);
+        let now = self.claim.0.tail.load(Ordering::Acquire);
+        if RingIndex::new(now).since(then) < STREAM {
+            return now;
         }
-        *pauses = (*pauses * 2).min(MOST_PAUSES);
+        pause(STREAM_PAUSES);
         self.claim.0.tail.load(Ordering::Acquire)
     }
 
@@ -195,31 +185,7 @@ impl<T> Shared<T> {
     /// A `tail` that is older than `head` seems huge, and has no room.
     #[inline]
     fn room_after(&self, tail: RingIndex, head: RingIndex) -> usize {
-        self.size.slots().saturating_sub(tail.since(head))
-    }
-
-    /// Writes an item and publishes it.
-    ///
-    /// # Safety
-    /// The caller has claimed the position, and does this once.
-    #[inline]
-    unsafe fn put(&self, index: RingIndex, item: T) {
-        // SAFETY: a claimed position is free, and the claimer's alone.
-        unsafe { self.slots.view().write(index, item) };
-        // Release: the item is written before the receiver sees the stamp.
-        self.stamp_of(index).store(stamp(index), Ordering::Release);
-    }
-
-    #[inline(always)]
-    fn stamp_of(&self, index: RingIndex) -> &AtomicU32 {
-        &self.stamps[index.slot(self.size)]
-    }
-
-    /// Whether the item of `index` is there to be taken.
-    #[inline(always)]
-    fn published(&self, index: RingIndex) -> bool {
-        // Acquire: pairs with `put`, so that the item has been written.
-        self.stamp_of(index).load(Ordering::Acquire) == stamp(index)
+        self.slots.size().slots().saturating_sub(tail.since(head))
     }
 }
 
@@ -236,7 +202,7 @@ impl<T> Sender<T> {
             return Err(RingFull(item));
         }
         // SAFETY: `index` was claimed just now.
-        unsafe { self.shared.put(index, item) };
+        unsafe { self.shared.slots.put(index, item) };
         Ok(())
     }
 
@@ -249,7 +215,7 @@ impl<T> Sender<T> {
         for (n, item) in items.drain(..claimed).enumerate() {
             // SAFETY: `claimed` positions from `index` were claimed just now,
             // and moving items out of an array cannot panic half way.
-            unsafe { self.shared.put(index.advance(n), item) };
+            unsafe { self.shared.slots.put(index.advance(n), item) };
         }
         claimed
     }
@@ -273,7 +239,7 @@ impl<T> Sender<T> {
     /// Number of slots.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.shared.size.slots()
+        self.shared.slots.size().slots()
     }
 
     /// Whether the receiver is gone, so that nobody will pop what is pushed.
@@ -288,12 +254,12 @@ impl<T> Receiver<T> {
     /// Pops the oldest item; `None` when it is not there, or not yet published.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if !self.shared.published(self.head) {
+        if !self.shared.slots.is_published(self.head) {
             return None;
         }
         // SAFETY: the slot holds the item of `head`, and nobody claims it again
         // before `release`.
-        let item = unsafe { self.slots.take(self.head) };
+        let item = unsafe { self.shared.slots.take(self.head) };
         self.release(1);
         Some(item)
     }
@@ -302,11 +268,11 @@ impl<T> Receiver<T> {
     #[must_use]
     #[inline]
     pub fn peek(&mut self) -> Option<&T> {
-        if !self.shared.published(self.head) {
+        if !self.shared.slots.is_published(self.head) {
             return None;
         }
         // SAFETY: as in `pop`; the borrow of `self` lasts as long as the item's.
-        Some(unsafe { self.slots.peek(self.head) })
+        Some(unsafe { self.shared.slots.peek(self.head) })
     }
 
     /// Pops at most `max` items, passes each to `take` in order, and *then*
@@ -339,7 +305,7 @@ impl<T> Receiver<T> {
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        !self.shared.published(self.head)
+        !self.shared.slots.is_published(self.head)
     }
 
     /// How many items were pushed, or are being pushed, and not yet popped.
@@ -352,7 +318,7 @@ impl<T> Receiver<T> {
     /// Number of slots.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.shared.size.slots()
+        self.shared.slots.size().slots()
     }
 
     /// Hands the next `count` slots, which are empty, back to the senders.
@@ -375,12 +341,12 @@ impl<T> PopBatch<'_, T> {
     #[inline]
     fn take(&mut self) -> Option<T> {
         let index = self.receiver.head.advance(self.taken);
-        if !self.receiver.shared.published(index) {
+        if !self.receiver.shared.slots.is_published(index) {
             return None;
         }
         self.taken += 1;
         // SAFETY: as in `Receiver::pop`.
-        Some(unsafe { self.receiver.slots.take(index) })
+        Some(unsafe { self.receiver.shared.slots.take(index) })
     }
 }
 
@@ -413,7 +379,7 @@ impl<T> Drop for Shared<T> {
         let tail = RingIndex::new(self.claim.0.tail.load(Ordering::Relaxed));
         // SAFETY: the slots from `head` to `tail` hold the items that nobody
         // popped, and there is nobody else.
-        unsafe { self.slots.view().drop_items(head, tail.since(head)) };
+        unsafe { self.slots.drop_items(head, tail.since(head)) };
     }
 }
 

@@ -120,15 +120,16 @@ impl<T> SlotsView<T> {
         let _ = (index, count, access);
     }
 
-    /// Asks for the line of a slot that is going to be read. It only changes
-    /// when the line comes, never what it holds.
+    /// Asks for the line of a slot, to be written. It only changes when the line
+    /// comes, never what it holds.
     #[inline(always)]
-    pub(crate) fn prefetch(self, index: RingIndex) {
+    pub(crate) fn prefetch_write(self, index: RingIndex) {
         #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: every x86-64 has SSE; a prefetch of any address is sound.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.at(index).as_ptr().cast()) };
+        // SAFETY: `prefetchw` is a hint on any address, and nothing where a CPU
+        // does not know it.
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) self.at(index).as_ptr(),
+                options(nostack, preserves_flags, readonly));
         }
         #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
         let _ = index;

@@ -116,7 +116,7 @@ impl<T: Item> Pop<T> for Arc<SegQueue<T>> {
 /// ring that holds them all.
 #[must_use]
 pub fn pushes<R: Ring, T: Item>() -> Option<f64> {
-    const ITEMS: u64 = 200_000;
+    const ITEMS: u64 = 100_000;
     let ([mut first, mut second], mut rx) = R::channel::<T>(2 * ITEMS as usize);
     // Twice: the first time the memory is touched, the second time measured.
     push_both(ITEMS, &mut first, &mut second);
@@ -141,7 +141,7 @@ fn push_both<T: Item>(
 /// a CPU does that is handed work by another one.
 #[must_use]
 pub fn pushes_and_pops<R: Ring, T: Item>() -> Option<f64> {
-    const ITEMS: u64 = 200_000;
+    const ITEMS: u64 = 100_000;
     let ([mut remote, mut local], mut rx) = R::channel::<T>(super::CAPACITY);
     let push = move || {
         for n in 0..ITEMS {

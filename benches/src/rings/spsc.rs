@@ -220,7 +220,7 @@ impl<T: Item> Pop<T> for Arc<ArrayQueue<T>> {
 /// Millions of items a second from one thread to the other, one by one.
 #[must_use]
 pub fn one_by_one<R: Ring, T: Item>() -> Option<f64> {
-    const ITEMS: u64 = 2_000_000;
+    const ITEMS: u64 = 300_000;
     let (mut tx, mut rx) = R::channel::<T>();
     let push = move || {
         for n in 0..ITEMS {
@@ -252,7 +252,7 @@ fn wait<T>(rx: &mut impl Pop<T>) -> T {
 /// Millions of items a second from one thread to the other, in batches.
 #[must_use]
 pub fn in_batches<R: Ring, T: Item>() -> Option<f64> {
-    const BATCHES: usize = 200_000;
+    const BATCHES: usize = 20_000;
     let (mut tx, mut rx) = R::channel::<T>();
     let push = move || {
         let batch: [T; BATCH] = std::array::from_fn(|n| T::new(n as u64));
@@ -296,7 +296,7 @@ fn push_all<T: Item>(tx: &mut impl Push<T>, mut items: &[T]) {
 /// Nanoseconds in which an item goes there by one ring and back by another.
 #[must_use]
 pub fn round_trip<R: Ring, T: Item>() -> Option<f64> {
-    const TRIPS: u64 = 20_000;
+    const TRIPS: u64 = 5_000;
     let (mut there, mut far_end) = R::channel::<T>();
     let (mut back, mut near_end) = R::channel::<T>();
     let ask = move || {
