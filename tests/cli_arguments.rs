@@ -84,6 +84,56 @@ fn a_wrong_value_is_told_with_a_right_one() {
     refuses(&run(&["--gateway", "home"]), "--gateway");
     refuses(&run(&["--seed", "luck"]), "--seed");
     refuses(&["replay", "x.pcap", "--listen", "0"], "--listen");
+    refuses(&run(&["--spin", "long"]), "500ms");
+}
+
+/// `run` on an interface of the kernel, with further arguments.
+fn run_af_xdp<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["run", "--nic", "af-xdp:lo", "--address", "10.0.0.2/24"];
+    arguments.extend(more);
+    arguments
+}
+
+#[test]
+fn a_wrong_value_for_af_xdp_is_told_with_a_right_one() {
+    refuses(&run(&["--nic", "af-xdp:"]), "af-xdp:eth1");
+    refuses(&run_af_xdp(&["--xdp-mode", "fast"]), "zero-copy, copy, skb");
+    for wrong in ["everything", "udp", "udp:x", "udp:9-7", "udp:70000"] {
+        refuses(&run_af_xdp(&["--steer", wrong]), "udp:7-19");
+    }
+    refuses(&run_af_xdp(&["--busy-poll", "often"]), "--busy-poll");
+    refuses(&run_af_xdp(&["--set-queues", "none"]), "--set-queues");
+}
+
+#[test]
+fn what_is_for_another_nic_is_refused() {
+    for option in [
+        &["--xdp-mode", "copy"][..],
+        &["--steer", "all"],
+        &["--replace-program"],
+        &["--set-queues", "2"],
+        &["--busy-poll", "20"],
+    ] {
+        let says = format!("{} is for --nic af-xdp:IFACE", option[0]);
+        refuses(&run(option), &says);
+    }
+    for option in [
+        &["--wire", WIRE][..],
+        &["--mac", "52:54:00:12:34:56"],
+        &["--kernel-address", "10.0.0.1/24"],
+        &["--own-namespace"],
+        &["--fault", "loss=1%"],
+        &["--capture", "x.pcapng"],
+    ] {
+        let says = format!("{} is for an emulated NIC", option[0]);
+        refuses(&run_af_xdp(option), &says);
+    }
+}
+
+#[cfg(not(feature = "af-xdp"))]
+#[test]
+fn an_interface_without_af_xdp_built_in_says_how_to_build_it_in() {
+    fails(&run_af_xdp(&[]), "cargo build --release --features af-xdp");
 }
 
 #[test]

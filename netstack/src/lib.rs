@@ -57,5 +57,7 @@ pub use shard::Shard;
 pub use skb::{PacketType, SkBuff};
 #[cfg(feature = "std")]
 pub use stack::ThreadOptions;
-pub use stack::{NicOptions, Progress, Stack, StackConfig, StackError, UdpOptions};
+pub use stack::{
+    MakeIdle, NicOptions, Progress, Stack, StackConfig, StackError, StackParts, UdpOptions,
+};
 pub use udp::{Datagram, RMEM_DEFAULT, RMEM_MAX, RecvError, SendError, SocketId, UdpSocket};

@@ -1,11 +1,16 @@
 //! The CPUs' events, as the stack's CPUs wait for them.
 
-use softnet_af_xdp::events::{EventLoop, EventWaker};
+use softnet_af_xdp::events::{EventLoop, EventWaker, Events};
 use softnet_softirq::{Idle, Wake};
 use std::sync::Arc;
 
 /// Where a CPU gets the interrupts of the kernel's sockets, and sleeps.
-pub(super) struct EventIdle(pub(super) EventLoop);
+struct EventIdle(EventLoop);
+
+/// The place of a CPU.
+pub(super) fn idle(events: &Events, cpu: usize) -> Box<dyn Idle + Send> {
+    Box::new(EventIdle(events.event_loop(cpu)))
+}
 
 struct Waker(EventWaker);
 

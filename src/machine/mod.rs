@@ -11,6 +11,8 @@ use nic::EmulatedNic;
 use softnet_e1000::ProbeError;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;
+#[cfg(feature = "af-xdp")]
+use softnet_netstack::StackParts;
 use softnet_netstack::{IfIndex, Interface, Stack, StackConfig, StackError, ThreadOptions};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::wire::Wire;
@@ -397,9 +399,12 @@ fn stack_on_events(
         return Ok((Stack::new(config, clock)?, None));
     }
     let events = softnet_af_xdp::events::Events::new(irqs.clone())?;
-    let stack = Stack::with_idle(config, clock, |cpu| {
-        Box::new(events::EventIdle(events.event_loop(cpu)))
-    })?;
+    let mut idle = |cpu| events::idle(&events, cpu);
+    let parts = StackParts {
+        idle: Some(&mut idle),
+        ..StackParts::default()
+    };
+    let stack = Stack::with_parts(config, clock, parts)?;
     Ok((stack, Some(events)))
 }
 

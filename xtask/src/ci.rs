@@ -126,12 +126,19 @@ fn scripts(workspace: &Workspace) -> Result<Tally> {
     Ok(tally)
 }
 
+/// What of the root package is there with AF_XDP only.
+const AF_XDP: [&str; 4] = ["--package", "softnet", "--features", "af-xdp"];
+
 fn clippy(workspace: &Workspace) -> Result<Tally> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["clippy", "--workspace", "--all-targets"]);
-    cargo.args(["--", "-D", "warnings"]);
-    let ok = process::succeeds(&mut cargo)?;
-    Ok(Tally::check("clippy", ok))
+    let mut tally = Tally::default();
+    let sets: [(&str, &[&str]); 2] = [("clippy", &["--workspace"]), ("clippy af-xdp", &AF_XDP)];
+    for (name, packages) in sets {
+        let mut cargo = workspace.cargo();
+        cargo.args(["clippy", "--all-targets"]).args(packages);
+        cargo.args(["--", "-D", "warnings"]);
+        tally.count(name, process::succeeds(&mut cargo)?);
+    }
+    Ok(tally)
 }
 
 fn no_std(workspace: &Workspace) -> Result<Tally> {
@@ -148,11 +155,27 @@ fn no_std(workspace: &Workspace) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The default members: the benches are built, not run, and by their own step.
+/// The default members, and AF_XDP, which is none of them. The benches are built, not
+/// run, and by their own step.
 fn test(workspace: &Workspace) -> Result<Tally> {
     let log = SkipLog::new(workspace)?;
+    let mut tally = Tally::default();
+    run_tests(workspace, &log, &[], &mut tally)?;
+    run_tests(
+        workspace,
+        &log,
+        &["--package", "softnet-af-xdp"],
+        &mut tally,
+    )?;
+    let facade = [&AF_XDP[..], &["--test", "af_xdp*"]].concat();
+    run_tests(workspace, &log, &facade, &mut tally)?;
+    tally.take_skips(&log.read());
+    Ok(tally)
+}
+
+fn run_tests(workspace: &Workspace, log: &SkipLog, which: &[&str], sum: &mut Tally) -> Result<()> {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast"]);
+    cargo.args(["test", "--no-fail-fast"]).args(which);
     cargo.env("SOFTNET_SKIP_LOG", &log.path);
     let mut tally = Tally::default();
     let ok = process::stream(&mut cargo, |line| {
@@ -160,10 +183,14 @@ fn test(workspace: &Workspace) -> Result<Tally> {
         tally.read_harness_line(line);
     })?;
     if !ok && tally.failed.is_empty() {
-        tally.count("test: a program did not build or crashed", false);
+        let name = format!(
+            "test {}: a program did not build or crashed",
+            which.join(" ")
+        );
+        tally.count(&name, false);
     }
-    tally.take_skips(&log.read());
-    Ok(tally)
+    *sum += tally;
+    Ok(())
 }
 
 /// The file in which tests note that they could not run.
@@ -185,10 +212,15 @@ impl SkipLog {
 }
 
 fn doc(workspace: &Workspace) -> Result<Tally> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["doc", "--no-deps"]);
-    let ok = process::succeeds(cargo.env("RUSTDOCFLAGS", "-D warnings"))?;
-    Ok(Tally::check("doc", ok))
+    let mut tally = Tally::default();
+    let with_af_xdp = [&AF_XDP[..], &["--package", "softnet-af-xdp"]].concat();
+    for (name, packages) in [("doc", &[][..]), ("doc af-xdp", &with_af_xdp)] {
+        let mut cargo = workspace.cargo();
+        cargo.args(["doc", "--no-deps"]).args(packages);
+        let ok = process::succeeds(cargo.env("RUSTDOCFLAGS", "-D warnings"))?;
+        tally.count(name, ok);
+    }
+    Ok(tally)
 }
 
 fn check_header(workspace: &Workspace) -> Result<Tally> {

@@ -23,6 +23,7 @@ mod mode;
 pub mod netlink;
 mod nic;
 pub mod ring;
+pub mod settings;
 mod sync;
 mod umem;
 mod xsk;

@@ -4,12 +4,13 @@ use crate::link::HandlerTaken;
 use crate::notify::Notify;
 use crate::route::{IfIndex, RouteError};
 use crate::udp::{RMEM_DEFAULT, RMEM_MAX};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::IpAddr;
-use softnet_dma_ring::{PoolConfig, PoolError};
+use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
 use softnet_napi::{NetRxConfig, SoftnetFull};
 use softnet_nic_hal::NicError;
-use softnet_softirq::VectorTaken;
+use softnet_softirq::{Idle, VectorTaken};
 
 /// The shape of a stack.
 #[derive(Clone, Debug)]
@@ -38,6 +39,23 @@ impl Default for StackConfig {
             net_rx: NetRxConfig::default(),
         }
     }
+}
+
+/// Makes the place where a CPU, by its number, gets its interrupts and waits for
+/// them: an epoll set, say. The place goes with its CPU to the CPU's thread, and
+/// back.
+pub type MakeIdle<'a> = &'a mut dyn FnMut(usize) -> Box<dyn Idle + Send>;
+
+/// What an embedder brings to a stack.
+#[derive(Default)]
+pub struct StackParts<'a> {
+    /// The frames of all CPUs and NICs, in memory that devices of the kernel reach,
+    /// say. Their number and headroom are the pool's; the rest of
+    /// [`StackConfig::pool`] still has to say what they are like.
+    pub pool: Option<FramePool>,
+    /// The CPUs' places. Without them, a CPU's thread sleeps until another one wakes
+    /// it.
+    pub idle: Option<MakeIdle<'a>>,
 }
 
 /// Headroom that the headers of all layers need, in bytes: Ethernet 14, IPv4 20,

@@ -10,7 +10,7 @@ mod cpus;
 mod devices;
 mod sockets;
 
-pub use config::{StackConfig, StackError, UdpOptions};
+pub use config::{MakeIdle, StackConfig, StackError, StackParts, UdpOptions};
 pub use cpus::Progress;
 pub use devices::NicOptions;
 #[cfg(feature = "std")]
@@ -85,30 +85,40 @@ impl Stack {
     /// # Errors
     /// [`StackError`] says what of the configuration cannot be.
     pub fn new(config: &StackConfig, clock: &Arc<dyn Clock>) -> Result<Self, StackError> {
-        Self::assemble(config, clock, &mut |_| CpuIdle::new())
+        Self::with_parts(config, clock, StackParts::default())
     }
 
-    /// Makes a stack whose CPUs get their interrupts, and wait for them, at
-    /// places that `idle` makes, for each CPU by its number: an epoll set, say.
-    /// A place goes with its CPU to the CPU's thread, and back.
+    /// Makes a stack of parts that the embedder brings, and of its own where he
+    /// brings none.
     ///
     /// # Errors
     /// [`StackError`] says what of the configuration cannot be.
-    pub fn with_idle(
+    pub fn with_parts(
         config: &StackConfig,
         clock: &Arc<dyn Clock>,
-        mut idle: impl FnMut(usize) -> Box<dyn Idle + Send>,
+        parts: StackParts<'_>,
     ) -> Result<Self, StackError> {
-        Self::assemble(config, clock, &mut |cpu| CpuIdle::Own(idle(cpu)))
+        let StackParts { pool, mut idle } = parts;
+        let mut make_idle = |cpu| match &mut idle {
+            Some(make) => CpuIdle::Own(make(cpu)),
+            None => CpuIdle::new(),
+        };
+        let mut config = config.clone();
+        if let Some(pool) = &pool {
+            config.pool.frames = u32::try_from(pool.frames()).unwrap_or(u32::MAX);
+            config.pool.headroom = u32::try_from(pool.headroom()).unwrap_or(u32::MAX);
+        }
+        Self::assemble(&config, clock, pool, &mut make_idle)
     }
 
     fn assemble(
         config: &StackConfig,
         clock: &Arc<dyn Clock>,
+        pool: Option<FramePool>,
         idle: &mut dyn FnMut(usize) -> CpuIdle,
     ) -> Result<Self, StackError> {
         config.check()?;
-        let pool = FramePool::new(config.pool)?;
+        let pool = pool.map_or_else(|| FramePool::new(config.pool), Ok)?;
         let steering = Arc::new(Steering::new(config.cpus));
         let mut peers = Vec::new();
         let mut new_cpus = Vec::new();
@@ -226,8 +236,8 @@ impl Stack {
     /// return earlier on an interrupt and on a wake-up, at whichever CPU's place.
     ///
     /// `wait` is not called when a CPU has something to do, or when the CPUs are
-    /// threads. A stack of one CPU that was made [with a place](Self::with_idle)
-    /// sleeps there, without `wait`.
+    /// threads. A stack of one CPU that was made with a place of its own
+    /// ([`StackParts::idle`]) sleeps there, without `wait`.
     pub fn sleep(&mut self, limit_ns: Option<u64>, mut wait: impl FnMut(Option<u64>)) {
         self.cpus.sleep(limit_ns, &mut wait);
     }

@@ -2,7 +2,8 @@
 
 use super::host::{Host, QUEUE, SECOND, datagram, peer};
 use core::net::IpAddr;
-use softnet_netstack::{NicOptions, Stack, StackConfig, ThreadOptions, UdpOptions};
+use softnet_dma_ring::{FramePool, PoolConfig};
+use softnet_netstack::{NicOptions, Stack, StackConfig, StackParts, ThreadOptions, UdpOptions};
 use softnet_nic_hal::testing::{LoopConfig, LoopNic, LoopPort};
 use softnet_softirq::{Clock, Idle, MonotonicClock, VirtualClock, Wake};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,13 +52,17 @@ fn stack(cpus: usize, clock: &Arc<dyn Clock>) -> (Stack, LoopPort, Vec<Arc<Seen>
         cpus,
         ..StackConfig::default()
     };
-    let mut seen = Vec::new();
-    let mut stack = Stack::with_idle(&config, clock, |cpu| {
+    let mut seen: Vec<Arc<Seen>> = Vec::new();
+    let mut idle = |cpu: usize| -> Box<dyn Idle + Send> {
         assert_eq!(cpu, seen.len());
-        seen.push(Arc::<Seen>::default());
+        seen.push(Arc::default());
         Box::new(Place(seen[cpu].clone()))
-    })
-    .unwrap();
+    };
+    let parts = StackParts {
+        idle: Some(&mut idle),
+        ..StackParts::default()
+    };
+    let mut stack = Stack::with_parts(&config, clock, parts).unwrap();
     let (nic, port) = LoopNic::new(LoopConfig::default());
     let dev = stack.add_nic(nic, &NicOptions::default()).unwrap();
     let ours = IpAddr::V4(super::host::OURS);
@@ -144,4 +149,30 @@ fn an_inline_stack_of_one_cpu_sleeps_at_the_cpus_own_place() {
     port.inject(QUEUE, &datagram(4000, 7, b"x"));
     stack.sleep(Some(1), |_| panic!("a packet waits"));
     assert_eq!(seen[0].waits.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_stack_on_a_pool_of_the_embedders_takes_its_frames_from_there() {
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(SECOND));
+    let shape = PoolConfig {
+        frames: 64,
+        headroom: 256,
+        ..PoolConfig::default()
+    };
+    let pool = FramePool::new(shape).unwrap();
+    let config = StackConfig {
+        frame_cache: 8,
+        ..StackConfig::default()
+    };
+    let parts = StackParts {
+        pool: Some(pool.clone()),
+        ..StackParts::default()
+    };
+    let mut stack = Stack::with_parts(&config, &clock, parts).unwrap();
+    let (nic, _port) = LoopNic::new(LoopConfig::default());
+    stack.add_nic(nic, &NicOptions::default()).unwrap();
+    assert!(pool.count_free() < 64);
+    assert_eq!((stack.pool().frames(), stack.pool().headroom()), (64, 256));
+    drop(stack);
+    assert_eq!(pool.count_free(), 64);
 }

@@ -1,8 +1,9 @@
 //! The command line.
 
 use crate::fault::Faults;
-use crate::values::{self, Cidr, Nic, WireSpec};
-use clap::{Parser, Subcommand};
+use crate::values::{self, Cidr, Nic, Steer, WireSpec, XdpMode};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use softnet::nic_hal::MacAddress;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ pub(crate) struct Demo {
     pub(crate) cpus: usize,
 }
 
-/// Run the stack on a wire, with the services echo (UDP port 7), discard (9)
+/// Run the stack on a wire or on an interface of the kernel, with the services echo (UDP port 7), discard (9)
 /// and chargen (19), until Ctrl-C, SIGTERM or the end of --duration.
 ///
 /// The report of all counters comes at the end.
@@ -58,15 +59,18 @@ pub(crate) struct Demo {
       --address 10.0.0.2/24 --fault loss=1%,delay=5ms --capture trace.pcapng
 
   # A capture as the wire, in recorded time:
-  softnet run --wire pcap:trace.pcapng --address 10.0.0.2/24 --duration 10s")]
+  softnet run --wire pcap:trace.pcapng --address 10.0.0.2/24 --duration 10s
+
+  # A real NIC, whose other traffic goes on as before (as root; feature af-xdp):
+  softnet run --nic af-xdp:eth1 --address 10.0.0.2/24 --cpus 2 --spin 50us")]
 pub(crate) struct Run {
-    /// The NIC: e1000.
+    /// The NIC: e1000, an emulated one; or af-xdp:IFACE, an interface of the kernel.
     #[arg(long, value_name = "NIC", default_value = "e1000")]
     pub(crate) nic: Nic,
-    /// What the NIC is plugged into: tap:NAME, an interface of the kernel, made if
-    /// it is not there; or pcap:FILE, replayed in recorded time.
+    /// What an emulated NIC is plugged into: tap:NAME, an interface of the kernel,
+    /// made if it is not there; or pcap:FILE, replayed in recorded time.
     #[arg(long, value_name = "WIRE")]
-    pub(crate) wire: WireSpec,
+    pub(crate) wire: Option<WireSpec>,
     /// An address of the stack with its prefix length, as 10.0.0.2/24; may be
     /// repeated.
     #[arg(long, value_name = "A/LEN", required = true)]
@@ -77,6 +81,11 @@ pub(crate) struct Run {
     /// CPUs of the stack, each one thread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::cpus)]
     pub(crate) cpus: usize,
+    /// How long an idle CPU looks for packets before it sleeps, as 50us.
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) spin: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) af_xdp: AfXdp,
     /// The NIC's station address, as 52:54:00:12:34:56.
     #[arg(long, value_name = "MAC", value_parser = values::mac)]
     pub(crate) mac: Option<MacAddress>,
@@ -106,6 +115,87 @@ pub(crate) struct Run {
     /// Print JSON, one object a line, instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is for `--nic af-xdp:IFACE` only.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "AF_XDP")]
+pub(crate) struct AfXdp {
+    /// How the kernel hands frames over; the fastest that works if it is not given.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) xdp_mode: Option<XdpMode>,
+    /// Which frames are ours: ip (to the stack's addresses, with their ARP), mac (to
+    /// the interface's station address), all, or udp:FIRST-LAST; may be repeated.
+    /// Other frames go to the kernel as before. [default: ip]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) steer: Vec<Steer>,
+    /// Take the place of an XDP program that is attached already.
+    #[arg(long)]
+    pub(crate) replace_program: bool,
+    /// Set the interface's number of queues, for as long as this runs.
+    #[arg(long, value_name = "N")]
+    pub(crate) set_queues: Option<u16>,
+    /// Have the kernel poll the device for so many microseconds, in place of the
+    /// device's interrupts, which are put off for as long as this runs.
+    #[arg(long, value_name = "US")]
+    pub(crate) busy_poll: Option<u32>,
+}
+
+impl Run {
+    /// Refuses what does not go together.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        let misplaced = match self.nic {
+            Nic::E1000 => self.af_xdp.first_given(),
+            Nic::AfXdp(_) => self.first_of_a_wire(),
+        };
+        let (kind, message) = match (&self.nic, misplaced) {
+            (Nic::E1000, Some(option)) => (
+                ErrorKind::ArgumentConflict,
+                format!("{option} is for --nic af-xdp:IFACE"),
+            ),
+            (Nic::AfXdp(_), Some(option)) => (
+                ErrorKind::ArgumentConflict,
+                format!("{option} is for an emulated NIC on a --wire, not for --nic af-xdp:IFACE"),
+            ),
+            (Nic::E1000, None) if self.wire.is_none() => (
+                ErrorKind::MissingRequiredArgument,
+                "--wire <WIRE> is required with an emulated NIC".to_owned(),
+            ),
+            _ => return Ok(()),
+        };
+        Err(Args::command().error(kind, message))
+    }
+
+    /// What is given and needs a wire.
+    fn first_of_a_wire(&self) -> Option<&'static str> {
+        let given = [
+            ("--wire", self.wire.is_some()),
+            ("--mac", self.mac.is_some()),
+            ("--kernel-address", self.kernel_address.is_some()),
+            ("--own-namespace", self.own_namespace),
+            ("--fault", self.fault.is_some()),
+            ("--capture", self.capture.is_some()),
+        ];
+        first(given)
+    }
+}
+
+impl AfXdp {
+    fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--xdp-mode", self.xdp_mode.is_some()),
+            ("--steer", !self.steer.is_empty()),
+            ("--replace-program", self.replace_program),
+            ("--set-queues", self.set_queues.is_some()),
+            ("--busy-poll", self.busy_poll.is_some()),
+        ];
+        first(given)
+    }
+}
+
+fn first<const N: usize>(given: [(&'static str, bool); N]) -> Option<&'static str> {
+    let found = given.into_iter().find(|&(_, given)| given);
+    found.map(|(option, _)| option)
 }
 
 /// Push a capture file through the whole path at full speed: chip, DMA,

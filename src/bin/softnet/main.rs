@@ -1,6 +1,7 @@
 //! The `softnet` command.
 #![forbid(unsafe_code)]
 
+mod af_xdp;
 mod args;
 mod demo;
 mod fault;
@@ -24,6 +25,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return output::usage(&error),
     };
+    if let Command::Run(run) = &args.command
+        && let Err(error) = run.check()
+    {
+        return output::usage(&error);
+    }
     let outcome = match args.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Run(run) => run::run(&run),

@@ -3,7 +3,7 @@
 use crate::args::Run;
 use crate::services::{ServiceReport, Services};
 use crate::values::{Nic, WireSpec};
-use crate::{layers, output, seed, tap};
+use crate::{af_xdp, layers, output, seed, tap};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use softnet::netstack::route::Route;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     configure(&mut machine, eth0, args)?;
     let services = Services::start(&mut machine)?;
     let interrupted = interruptions()?;
-    machine.start(&ThreadOptions::default())?;
+    machine.start(&threads(args))?;
     let up = machine.wait_for_link(eth0, LINK_PATIENCE)?;
     announce(args, namespace.is_some(), up);
     serve(&mut machine, &services, args, &interrupted)?;
@@ -54,8 +54,22 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn threads(args: &Run) -> ThreadOptions {
+    let spin = args.spin.unwrap_or_default();
+    ThreadOptions {
+        spin_ns: u64::try_from(spin.as_nanos()).unwrap_or(u64::MAX),
+        ..ThreadOptions::default()
+    }
+}
+
 fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
-    let Nic::E1000 = args.nic;
+    match &args.nic {
+        Nic::E1000 => plug_in_e1000(machine, args, seed),
+        Nic::AfXdp(interface) => af_xdp::plug_in(machine, interface, args),
+    }
+}
+
+fn plug_in_e1000(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
     let mut wire = open_wire(args)?;
     if let Some(faults) = &args.fault {
         wire = Box::new(Fault::new(wire, &faults.config(seed)));
@@ -72,7 +86,7 @@ fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
 }
 
 fn open_wire(args: &Run) -> Result<Box<dyn Wire>> {
-    match &args.wire {
+    match args.wire.as_ref().context("there is no --wire")? {
         WireSpec::Tap(name) => Ok(Box::new(tap::open(name, args.kernel_address)?)),
         WireSpec::Pcap(_) if args.kernel_address.is_some() => {
             bail!("--kernel-address is for a TAP: a capture has no kernel behind it")

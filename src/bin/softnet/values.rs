@@ -42,20 +42,71 @@ impl fmt::Display for Cidr {
 }
 
 /// Which NIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Nic {
     /// The emulated 82540EM.
     E1000,
+    /// The interface of the kernel with that name.
+    AfXdp(String),
 }
 
 impl FromStr for Nic {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "e1000" => Ok(Self::E1000),
-            _ => Err("there is no such NIC: use e1000".to_owned()),
+        match (text, text.strip_prefix("af-xdp:")) {
+            ("e1000", _) => Ok(Self::E1000),
+            (_, Some(name)) if is_interface_name(name) => Ok(Self::AfXdp(name.to_owned())),
+            (_, Some(_)) => {
+                Err("an interface's name has 1 to 15 bytes, as in af-xdp:eth1".to_owned())
+            }
+            _ => Err("there is no such NIC: use e1000, or af-xdp:IFACE".to_owned()),
         }
+    }
+}
+
+/// How the kernel is to hand frames over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum XdpMode {
+    /// The device writes into our memory itself.
+    ZeroCopy,
+    /// The driver copies.
+    Copy,
+    /// The kernel copies out of its own packets; any driver can.
+    Skb,
+}
+
+/// Which frames of an interface are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steer {
+    /// All.
+    All,
+    /// Those to the interface's station address, and broadcasts.
+    Mac,
+    /// Those to the addresses of the stack.
+    Ip,
+    /// UDP to these ports of the stack's addresses.
+    Udp(u16, u16),
+}
+
+impl FromStr for Steer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || "use all, mac, ip, or udp:FIRST-LAST, as udp:7-19".to_owned();
+        let ports = match text {
+            "all" => return Ok(Self::All),
+            "mac" => return Ok(Self::Mac),
+            "ip" => return Ok(Self::Ip),
+            _ => text.strip_prefix("udp:").ok_or_else(wanted)?,
+        };
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let first = first.parse().map_err(|_| wanted())?;
+        let last = last.parse().map_err(|_| wanted())?;
+        if first > last {
+            return Err(wanted());
+        }
+        Ok(Self::Udp(first, last))
     }
 }
 

@@ -125,7 +125,6 @@ const CLASS_ALU64: u8 = 0x07;
 /// The operand is a register rather than the immediate.
 const SOURCE_REG: u8 = 0x08;
 const MODE_MEM: u8 = 0x60;
-const MODE_ATOMIC: u8 = 0xc0;
 const OP_JA: u8 = 0x00;
 const OP_CALL: u8 = 0x80;
 const OP_EXIT: u8 = 0x90;
@@ -210,14 +209,6 @@ impl Assembler {
             Operand::Imm(value) => (CLASS_ST, 0, value),
         };
         self.push(class | MODE_MEM | size as u8, base as u8, src, offset, imm);
-    }
-
-    /// `src = fetch_and_add(*(u32 *)(base + offset), src)`
-    pub fn fetch_add_word(&mut self, base: Reg, offset: i16, src: Reg) {
-        /// BPF_ADD with BPF_FETCH.
-        const FETCH_ADD: i32 = 0x01;
-        let code = CLASS_STX | MODE_ATOMIC | Size::Word as u8;
-        self.push(code, base as u8, src as u8, offset, FETCH_ADD);
     }
 
     /// `dst = value`, in 64 bits. It takes two instructions.

@@ -1,7 +1,9 @@
 //! What bpf(2) can refuse, and what to do about it.
 
 use super::asm::AsmError;
-use super::link::{AttachMode, AttachedProgram};
+use super::attached::AttachedProgram;
+use super::link::AttachMode;
+use crate::netlink::NetlinkError;
 use nix::errno::Errno;
 use std::fmt;
 
@@ -177,7 +179,7 @@ pub enum LoadError {
 }
 
 /// The program could not be attached, or what is attached could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// The process may not.
@@ -208,9 +210,9 @@ pub enum AttachError {
         "the driver refuses XDP with the interface's present settings, as a rule because of its MTU, LRO or ring parameters; `dmesg` may say which"
     )]
     Refused,
-    /// The kernel could not be asked what is attached.
-    #[error("asking the kernel for attached programs failed: {0}")]
-    Query(Errno),
+    /// What is attached could not be read or detached.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// Any other answer.
     #[error("attaching the XDP program failed: {0}")]
     System(Errno),

@@ -1,7 +1,10 @@
 //! The link that hangs the program on an interface.
 
+use super::attached::{self, attached_programs};
 use super::error::AttachError;
+use super::program::Program;
 use super::syscall;
+use crate::netlink::XdpMode;
 use nix::errno::Errno;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,6 +34,16 @@ impl AttachMode {
     }
 }
 
+impl From<XdpMode> for AttachMode {
+    fn from(mode: XdpMode) -> Self {
+        match mode {
+            XdpMode::Driver => Self::Driver,
+            XdpMode::Skb => Self::Skb,
+            XdpMode::Hardware => Self::Hardware,
+        }
+    }
+}
+
 impl fmt::Display for AttachMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -48,7 +61,9 @@ pub enum Existing {
     /// It stays, and attaching fails with its name.
     #[default]
     LeaveAlone,
-    /// It is detached first. Between the two, frames pass to the kernel.
+    /// It is detached first. Between the two, frames pass to the kernel. If ours
+    /// cannot be attached then, one that netlink had attached is put back; a link
+    /// of another process stays cut. To look at those takes CAP_SYS_ADMIN.
     Replace,
 }
 
@@ -59,35 +74,6 @@ pub struct AttachOptions {
     pub mode: AttachMode,
     /// What becomes of a program that is attached already.
     pub existing: Existing,
-}
-
-/// A program that is attached to an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttachedProgram {
-    /// The kernel's number for the program.
-    pub id: u32,
-    /// Its name; `None` if the process may not ask (it needs CAP_SYS_ADMIN).
-    pub name: Option<String>,
-    /// Where it runs.
-    pub mode: AttachMode,
-    /// The number of the link that holds it; `None` if it was attached by netlink,
-    /// or the process may not ask.
-    pub link: Option<u32>,
-}
-
-impl fmt::Display for AttachedProgram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) if name.is_empty() => f.write_str("a program without a name")?,
-            Some(name) => write!(f, "{name:?}")?,
-            None => f.write_str("a program whose name CAP_SYS_ADMIN shows")?,
-        }
-        write!(f, " (id {}, {} mode", self.id, self.mode)?;
-        match self.link {
-            Some(link) => write!(f, ", held by link {link})"),
-            None => f.write_str(")"),
-        }
-    }
 }
 
 /// A program that hangs on an interface as long as this value lives. The kernel
@@ -109,11 +95,28 @@ impl Link {
         ifindex: u32,
         options: AttachOptions,
     ) -> Result<Self, AttachError> {
-        let mode = options.mode;
-        match syscall::link_create(program, ifindex, mode.flags()) {
-            Ok(fd) => Ok(Self { fd }),
-            Err(errno) => Err(AttachError::new(ifindex, mode, errno)),
+        match create(program, ifindex, options.mode) {
+            Err(Errno::EBUSY | Errno::EEXIST) => Self::attach_in_place(program, ifindex, options),
+            result => result.map_err(|errno| AttachError::new(ifindex, options.mode, errno)),
         }
+    }
+
+    /// Attaches where something is in the way: another program, also in another
+    /// mode, since the kernel runs no two of driver and SKB mode on one interface.
+    fn attach_in_place(
+        program: BorrowedFd<'_>,
+        ifindex: u32,
+        options: AttachOptions,
+    ) -> Result<Self, AttachError> {
+        let others = attached_programs(ifindex)?;
+        if options.existing == Existing::LeaveAlone && !others.is_empty() {
+            return Err(AttachError::AlreadyAttached(others));
+        }
+        let detached = attached::detach(ifindex, &others)?;
+        create(program, ifindex, options.mode).map_err(|errno| {
+            detached.restore();
+            AttachError::new(ifindex, options.mode, errno)
+        })
     }
 
     /// A link that another process made and handed over.
@@ -127,6 +130,37 @@ impl Link {
             Err(errno) => Err(AttachError::System(errno)),
         }
     }
+
+    /// The descriptor, to be handed to another process: the program then stays
+    /// until that one has closed it too.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// The index of the interface; `None` after the interface was deleted, or the
+    /// program was detached by somebody else.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn ifindex(&self) -> Result<Option<u32>, AttachError> {
+        let info = syscall::xdp_link_info(self.as_fd()).map_err(AttachError::System)?;
+        let ifindex = info.map(|info| info.ifindex);
+        Ok(ifindex.filter(|&ifindex| ifindex != 0))
+    }
+
+    /// Puts `new` in the place of `old`, without a frame between them.
+    ///
+    /// # Errors
+    /// `old` is not what the link holds, or the interface is gone.
+    pub fn update(&self, old: &Program, new: &Program) -> Result<(), AttachError> {
+        syscall::link_update(self.as_fd(), new.as_fd(), old.as_fd()).map_err(AttachError::System)
+    }
+}
+
+fn create(program: BorrowedFd<'_>, ifindex: u32, mode: AttachMode) -> Result<Link, Errno> {
+    let fd = syscall::link_create(program, ifindex, mode.flags())?;
+    Ok(Link { fd })
 }
 
 impl AsFd for Link {

@@ -25,19 +25,22 @@
 //! ```
 
 pub mod asm;
+mod attached;
 mod error;
 mod filter;
+mod generator;
 mod link;
 mod maps;
 mod program;
 mod steering;
-#[expect(dead_code, reason = "what asks for attached programs comes next")]
 mod syscall;
 mod tables;
 mod test_run;
 
+pub use attached::{AttachedProgram, attached_programs};
 pub use error::{AttachError, Capability, Denied, LoadError, MapError, RunError};
-pub use link::{AttachMode, AttachOptions, AttachedProgram, Existing, Link};
+pub use generator::{Generator, GeneratorError, GeneratorOptions, SourcePorts};
+pub use link::{AttachMode, AttachOptions, Existing, Link};
 pub use maps::{Counters, Verdict, XskMap};
 pub use program::{MultiBuffer, Program, ProgramOptions};
 pub use steering::{Fragments, IpPrefix, PortRule, PrefixError, Steering, Transport, Vlans};

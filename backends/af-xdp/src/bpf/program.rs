@@ -95,6 +95,9 @@ impl Program {
     /// The descriptors are not those of [`Program::into_fds`], in its order.
     pub fn from_fds(fds: [OwnedFd; Self::FDS]) -> Result<Self, MapError> {
         let [fd, xsks, counters, tables @ ..] = fds;
+        if !syscall::program_info(fd.as_fd()).is_ok_and(|info| info.is_xdp()) {
+            return Err(MapError::Foreign { map: "the program" });
+        }
         Ok(Self {
             fd,
             xsks: XskMap::from_fd(xsks)?,
@@ -107,10 +110,9 @@ impl Program {
     /// the counters, and the tables of the steering.
     #[must_use]
     pub fn into_fds(self) -> [OwnedFd; Self::FDS] {
-        let mut tables = self.tables.into_fds().into_iter();
-        let own = [self.fd, self.xsks.into_fd(), self.counters.into_fd()];
-        let mut all = own.into_iter().chain(&mut tables);
-        std::array::from_fn(|_| all.next().expect("as many as FDS says"))
+        let [a, b, c, d, e, f, g] = self.tables.into_fds();
+        let (xsks, counters) = (self.xsks.into_fd(), self.counters.into_fd());
+        [self.fd, xsks, counters, a, b, c, d, e, f, g]
     }
 
     /// Puts `steering` in force, while the program runs. Each frame meets the old

@@ -13,7 +13,7 @@ use neli::{FromBytesWithInput, Size, ToBytes};
 use nix::errno::Errno;
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, Cursor};
 
 /// A message of a generic family.
 pub(super) type Generic = Genlmsghdr<u8, u16>;
@@ -118,6 +118,21 @@ pub(super) fn generic(command: u8, attributes: Vec<Attribute>) -> Result<Generic
         .attrs(attributes.into_iter().collect())
         .build()
         .map_err(|_| Refusal::Malformed)
+}
+
+/// The bytes of a request that wants an acknowledgement.
+pub(super) fn encode(family: u16, payload: Generic) -> Result<Vec<u8>, Refusal> {
+    let message = NlmsghdrBuilder::default()
+        .nl_type(family)
+        .nl_flags(NlmF::REQUEST | NlmF::ACK)
+        .nl_payload(NlPayload::Payload(payload))
+        .build()
+        .map_err(|_| Refusal::Malformed)?;
+    let mut bytes = Cursor::new(Vec::new());
+    message
+        .to_bytes(&mut bytes)
+        .map_err(|_| Refusal::Malformed)?;
+    Ok(bytes.into_inner())
 }
 
 /// The number of a generic family; `None` if this kernel has no such family.

@@ -68,6 +68,25 @@ impl Channels {
     }
 }
 
+impl Channels {
+    /// The most queues that both directions can have.
+    pub(crate) fn max_queues(&self) -> u32 {
+        self.max.combined.max(self.max.rx.min(self.max.tx))
+    }
+
+    /// What `ethtool -L` is told for these counts: the kinds that the driver has.
+    pub(crate) fn arguments(&self, wanted: ChannelCounts) -> String {
+        let kinds = [
+            ("rx", self.max.rx, wanted.rx),
+            ("tx", self.max.tx, wanted.tx),
+            ("combined", self.max.combined, wanted.combined),
+        ];
+        let has = kinds.iter().filter(|(_, max, _)| *max != 0);
+        let words: Vec<_> = has.map(|(kind, _, n)| format!("{kind} {n}")).collect();
+        words.join(" ")
+    }
+}
+
 /// The descriptor rings of an interface (`ethtool -g`), in descriptors a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rings {
@@ -132,24 +151,19 @@ pub(super) fn parse_channels(answer: &Attributes) -> Channels {
     }
 }
 
-/// A request for these channels. A kind that the driver has not, or has as many
-/// of already, is left out: the kernel refuses to be told of the former.
+/// A request for these channels, of the kinds that the driver has.
 pub(super) fn channels_request(
     index: u32,
     now: &Channels,
     wanted: ChannelCounts,
 ) -> Result<Vec<Attribute>, Refusal> {
     let mut request = vec![request_header(index, header::OMIT_REPLY)?];
-    for (kind, now, wanted) in [
-        (channels::RX_COUNT, now.current.rx, wanted.rx),
-        (channels::TX_COUNT, now.current.tx, wanted.tx),
-        (
-            channels::COMBINED_COUNT,
-            now.current.combined,
-            wanted.combined,
-        ),
+    for (kind, max, wanted) in [
+        (channels::RX_COUNT, now.max.rx, wanted.rx),
+        (channels::TX_COUNT, now.max.tx, wanted.tx),
+        (channels::COMBINED_COUNT, now.max.combined, wanted.combined),
     ] {
-        if now != wanted {
+        if max != 0 {
             request.push(attribute(kind, wanted)?);
         }
     }
@@ -234,14 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_only_the_kinds_that_change() {
+    fn a_request_names_only_the_kinds_that_the_driver_has() {
         let now = Channels {
             current: counts(1, 1, 0),
             max: counts(4, 4, 0),
         };
         let request = channels_request(7, &now, counts(2, 1, 0)).unwrap();
         let kinds: Vec<_> = request.iter().map(|a| *a.nla_type().nla_type()).collect();
-        assert_eq!(kinds, [1, channels::RX_COUNT]);
+        assert_eq!(kinds, [1, channels::RX_COUNT, channels::TX_COUNT]);
+        assert_eq!(now.arguments(counts(2, 1, 0)), "rx 2 tx 1");
     }
 
     #[test]

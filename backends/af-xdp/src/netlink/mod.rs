@@ -4,7 +4,7 @@
 //!
 //! Everybody may read. What a kernel or driver does not know is `None`. The
 //! setters are the crate's own: whoever changes a setting does it by
-//! the crate's settings guard, which puts it back.
+//! [`crate::settings`], which puts it back.
 
 mod attributes;
 mod connection;
@@ -16,6 +16,7 @@ mod netdev;
 mod rss;
 mod uapi;
 mod watch;
+mod xdp;
 
 pub use driver::DriverInfo;
 pub use error::{NetlinkError, Said};
@@ -211,59 +212,76 @@ impl Interface {
         Ok(answers.map(|answers| answers.iter().filter_map(netdev::parse_queue).collect()))
     }
 
-    #[expect(dead_code, reason = "the settings, which use it, come next")]
-    pub(crate) fn set_channels(
+    /// The request for these channels.
+    pub(crate) fn channels_change(
         &self,
         now: &Channels,
         wanted: ChannelCounts,
-    ) -> Result<(), NetlinkError> {
-        let request = ethtool::channels_request(self.index, now, wanted);
-        self.change(
-            self.ethtool,
-            message::CHANNELS_SET,
-            request,
-            "setting the channels",
-        )
+    ) -> Result<Change, NetlinkError> {
+        let attributes = ethtool::channels_request(self.index, now, wanted);
+        let (family, command) = (self.ethtool, message::CHANNELS_SET);
+        self.request(family, command, attributes, "setting the channels")
     }
 
-    #[expect(dead_code, reason = "the settings, which use it, come next")]
-    pub(crate) fn set_features(&self, wanted: &BTreeMap<String, bool>) -> Result<(), NetlinkError> {
-        let request = ethtool::features_request(self.index, wanted);
-        self.change(
-            self.ethtool,
-            message::FEATURES_SET,
-            request,
-            "setting the features",
-        )
+    /// The request to turn features on or off.
+    pub(crate) fn features_change(
+        &self,
+        wanted: &BTreeMap<String, bool>,
+    ) -> Result<Change, NetlinkError> {
+        let attributes = ethtool::features_request(self.index, wanted);
+        let (family, command) = (self.ethtool, message::FEATURES_SET);
+        self.request(family, command, attributes, "setting the features")
     }
 
-    #[expect(dead_code, reason = "the settings, which use it, come next")]
-    pub(crate) fn set_deferral(
+    /// The request for what differs between two deferrals of a NAPI instance.
+    pub(crate) fn deferral_change(
         &self,
         napi: u32,
         now: Deferral,
         wanted: Deferral,
-    ) -> Result<(), NetlinkError> {
-        let request = netdev::deferral_request(napi, now, wanted);
-        self.change(
-            self.netdev,
-            command::NAPI_SET,
-            request,
-            "setting the NAPI deferral",
-        )
+    ) -> Result<Change, NetlinkError> {
+        let attributes = netdev::deferral_request(napi, now, wanted);
+        let (family, command) = (self.netdev, command::NAPI_SET);
+        self.request(family, command, attributes, "setting the NAPI deferral")
     }
 
-    fn change(
+    fn request(
         &self,
         family: Option<u16>,
         command: u8,
-        request: Result<Vec<Attribute>, Refusal>,
+        attributes: Result<Vec<Attribute>, Refusal>,
         action: &'static str,
-    ) -> Result<(), NetlinkError> {
-        let result = request.and_then(|request| self.ask(family, NlmF::empty(), command, request));
+    ) -> Result<Change, NetlinkError> {
+        let change = || {
+            Ok(Change {
+                family: family.ok_or(Errno::EOPNOTSUPP)?,
+                command,
+                attributes: attributes?,
+                action,
+            })
+        };
+        change().map_err(|refusal| self.about(refusal, action))
+    }
+
+    /// Asks the kernel for a change.
+    pub(crate) fn apply(&self, change: &Change) -> Result<(), NetlinkError> {
+        let Change {
+            family, command, ..
+        } = *change;
+        let attributes = change.attributes.clone();
+        let result = self
+            .generic
+            .command(family, NlmF::empty(), command, attributes);
         result
             .map(drop)
-            .map_err(|refusal| self.about(refusal, action))
+            .map_err(|refusal| self.about(refusal, change.action))
+    }
+
+    /// The bytes of the request for a change.
+    pub(crate) fn encode(&self, change: &Change) -> Result<Vec<u8>, NetlinkError> {
+        connection::generic(change.command, change.attributes.clone())
+            .and_then(|payload| connection::encode(change.family, payload))
+            .map_err(|refusal| self.about(refusal, change.action))
     }
 
     fn ethtool(&self, message: u8) -> Result<Vec<Attributes>, Refusal> {
@@ -306,6 +324,15 @@ impl Interface {
     fn about(&self, refusal: Refusal, action: &'static str) -> NetlinkError {
         refusal.about(&self.name, action)
     }
+}
+
+/// A request that changes a setting.
+#[derive(Debug)]
+pub(crate) struct Change {
+    family: u16,
+    command: u8,
+    attributes: Vec<Attribute>,
+    action: &'static str,
 }
 
 fn first(answers: Option<Vec<Attributes>>) -> Option<Attributes> {

@@ -98,11 +98,14 @@ pub(super) mod netdev {
 
 /// `IFLA_XDP_*`, and what `IFLA_XDP_ATTACHED` says.
 pub(super) mod xdp {
+    pub(crate) const FD: u16 = 1;
     pub(crate) const ATTACHED: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
     pub(crate) const PROG_ID: u16 = 4;
     pub(crate) const DRV_PROG_ID: u16 = 5;
     pub(crate) const SKB_PROG_ID: u16 = 6;
     pub(crate) const HW_PROG_ID: u16 = 7;
+    pub(crate) const EXPECTED_FD: u16 = 8;
     pub(crate) const IN_DRIVER: u8 = 1;
     pub(crate) const IN_SKB: u8 = 2;
     pub(crate) const IN_HARDWARE: u8 = 3;
