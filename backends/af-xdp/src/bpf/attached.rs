@@ -108,9 +108,16 @@ fn by_number(errno: Errno) -> AttachError {
 }
 
 fn interface(ifindex: u32) -> Result<Interface, AttachError> {
-    let name = nix::net::if_::if_indextoname(ifindex);
-    let name = name.map_err(|_| AttachError::NoInterface(ifindex))?;
-    Ok(Interface::open(&name.to_string_lossy())?)
+    let name = interface_name(ifindex).ok_or(AttachError::NoInterface(ifindex))?;
+    Ok(Interface::open(&name)?)
+}
+
+/// The name of the interface in this network namespace.
+pub(super) fn interface_name(ifindex: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+    // Of a missing interface, nix tells an empty name.
+    let name = name.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 fn name_of(program: u32) -> Option<String> {

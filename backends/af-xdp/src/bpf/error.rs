@@ -1,7 +1,7 @@
 //! What bpf(2) can refuse, and what to do about it.
 
 use super::asm::AsmError;
-use super::attached::AttachedProgram;
+use super::attached::{AttachedProgram, interface_name};
 use super::link::AttachMode;
 use crate::netlink::NetlinkError;
 use nix::errno::Errno;
@@ -226,7 +226,9 @@ impl AttachError {
             Errno::EPERM | Errno::EACCES => {
                 Self::NotPermitted(Denied::of(&[Capability::NetAdmin, Capability::Bpf]))
             }
+            // LINK_CREATE says EINVAL for a missing interface, too.
             Errno::ENODEV => Self::NoInterface(ifindex),
+            Errno::EINVAL if interface_name(ifindex).is_none() => Self::NoInterface(ifindex),
             Errno::EOPNOTSUPP => Self::Unsupported(mode),
             Errno::ERANGE => Self::MtuTooLarge,
             Errno::ENOSPC => Self::TooFewQueues,

@@ -174,7 +174,7 @@ impl<'a> Filter<'a> {
         self.asm.bind(tagged);
         self.need(R4, 4);
         self.asm.load(Size::Half, R3, R4, 0);
-        self.asm.to_be(R3, 16);
+        self.asm.swap_be(R3, 16);
         self.asm.alu(Alu::And, R3, VLAN_ID);
         self.skip_tag();
         let tagged_twice = self.asm.label();

@@ -315,10 +315,10 @@ fn write_port(asm: &mut Assembler, place: PortPlace) {
         asm.jump(Jump::Ne, R1, 0, done);
         asm.mov(R1, 0xffff);
         asm.bind(done);
-        asm.to_be(R1, 16);
+        asm.swap_be(R1, 16);
         asm.store(Size::Half, R7, offset as i16, R1);
     }
-    asm.to_be(R6, 16);
+    asm.swap_be(R6, 16);
     asm.store(Size::Half, R7, place.port as i16, R6);
 }
 

@@ -24,7 +24,7 @@
 //! # }
 //! ```
 
-pub mod asm;
+mod asm;
 mod attached;
 mod error;
 mod filter;
@@ -37,6 +37,7 @@ mod syscall;
 mod tables;
 mod test_run;
 
+pub use asm::AsmError;
 pub use attached::{AttachedProgram, attached_programs};
 pub use error::{AttachError, Capability, Denied, LoadError, MapError, RunError};
 pub use generator::{Generator, GeneratorError, GeneratorOptions, SourcePorts};
@@ -44,5 +45,4 @@ pub use link::{AttachMode, AttachOptions, Existing, Link};
 pub use maps::{Counters, Verdict, XskMap};
 pub use program::{MultiBuffer, Program, ProgramOptions};
 pub use steering::{Fragments, IpPrefix, PortRule, PrefixError, Steering, Transport, Vlans};
-pub use syscall::{MapKind, MapShape};
 pub use test_run::{TestRunResult, XdpAction};

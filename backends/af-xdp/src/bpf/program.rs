@@ -89,7 +89,8 @@ impl Program {
 
     /// A program that another process loaded and handed over, for example over a
     /// unix socket. What the process may do without privilege: change the
-    /// steering, put in sockets, read the counters.
+    /// steering, put in sockets, read the counters, and also attach the program by
+    /// a link, since the kernel asks for capabilities only when it is loaded.
     ///
     /// # Errors
     /// The descriptors are not those of [`Program::into_fds`], in its order.
@@ -106,13 +107,22 @@ impl Program {
         })
     }
 
-    /// The descriptors to hand over to another process: the program, the XSKMAP,
+    /// The descriptors to hand over to another process, in the order that
+    /// [`Program::from_fds`] wants: the program, the XSKMAP,
     /// the counters, and the tables of the steering.
     #[must_use]
     pub fn into_fds(self) -> [OwnedFd; Self::FDS] {
         let [a, b, c, d, e, f, g] = self.tables.into_fds();
         let (xsks, counters) = (self.xsks.into_fd(), self.counters.into_fd());
         [self.fd, xsks, counters, a, b, c, d, e, f, g]
+    }
+
+    /// The same descriptors, borrowed.
+    #[must_use]
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; Self::FDS] {
+        let [a, b, c, d, e, f, g] = self.tables.as_fds();
+        let (xsks, counters) = (self.xsks.as_fd(), self.counters.as_fd());
+        [self.as_fd(), xsks, counters, a, b, c, d, e, f, g]
     }
 
     /// Puts `steering` in force, while the program runs. Each frame meets the old

@@ -56,7 +56,7 @@ fn name_text(name: &Name) -> String {
 /// One of `enum bpf_map_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum MapKind {
+pub(super) enum MapKind {
     /// `BPF_MAP_TYPE_HASH`
     Hash = 1,
     /// `BPF_MAP_TYPE_ARRAY`
@@ -75,7 +75,7 @@ pub enum MapKind {
 
 /// What a map is made of. A descriptor from elsewhere is compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MapShape {
+pub(super) struct MapShape {
     /// The map's type.
     pub kind: MapKind,
     /// Bytes of a key.
@@ -358,6 +358,7 @@ impl ProgramInfo {
 
 /// The program's number and name.
 pub(super) fn program_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, Errno> {
+    check_kind(program, &["bpf-prog"])?;
     let mut info = RawProgramInfo::default();
     // SAFETY: all pointers in the structure are null with a length of 0, so the
     // kernel writes to the structure alone.
@@ -380,6 +381,7 @@ pub(super) struct XdpLinkInfo {
 
 /// What hangs on the link, if it is an XDP one.
 pub(super) fn xdp_link_info(link: BorrowedFd<'_>) -> Result<Option<XdpLinkInfo>, Errno> {
+    check_kind(link, &["bpf_link", "bpf-link"])?;
     let mut info = RawLinkInfo::default();
     // SAFETY: the fields of the union that the kernel takes for a pointer and its
     // length are 0, so it writes to the structure alone.
@@ -622,10 +624,29 @@ unsafe impl Info for RawProgramInfo {}
 unsafe impl Info for RawLinkInfo {}
 
 fn map_info(map: BorrowedFd<'_>) -> Result<RawMapInfo, Errno> {
+    check_kind(map, &["bpf-map"])?;
     let mut info = RawMapInfo::default();
     // SAFETY: `bpf_map_info` has no pointer.
     unsafe { object_info(map, &mut info) }?;
     Ok(info)
+}
+
+/// BPF_OBJ_GET_INFO_BY_FD tells of maps, programs and links alike, and their numbers
+/// of types overlap; only the name of the file says what it is. (A link has one name
+/// from the call that makes it, and another from the one that finds it.) Without
+/// /proc the question stays open.
+fn check_kind(fd: BorrowedFd<'_>, expected: &[&str]) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let Ok(name) = std::fs::read_link(path) else {
+        return Ok(());
+    };
+    let name = name.to_string_lossy();
+    let kind = name.strip_prefix("anon_inode:");
+    if kind.is_some_and(|kind| expected.contains(&kind)) {
+        Ok(())
+    } else {
+        Err(Errno::EMEDIUMTYPE)
+    }
 }
 
 /// Fills `info` with what the kernel tells of a map, program or link.

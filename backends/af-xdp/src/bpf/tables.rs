@@ -15,7 +15,7 @@ use super::steering::{IpPrefix, Steering, Vlans, port_prefixes};
 use super::syscall::{MapKind, MapShape};
 use softnet_nic_hal::MacAddress;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// Bits of the configuration's flags.
@@ -34,7 +34,7 @@ pub(super) mod flag {
     pub(in crate::bpf) const IPV6: i32 = 1 << 5;
     /// The table of ports is not empty.
     pub(in crate::bpf) const PORTS: i32 = 1 << 6;
-    /// The table of ports holds for every destination.
+    /// The table of ports is not empty, and holds for every destination.
     pub(in crate::bpf) const PORTS_ANYWHERE: i32 = 1 << 7;
     /// How many bits are in use; those above are 0.
     pub(in crate::bpf) const BITS: i32 = 8;
@@ -180,6 +180,20 @@ impl Tables {
         ]
     }
 
+    pub(super) fn as_fds(&self) -> [BorrowedFd<'_>; TABLE_FDS] {
+        let [even, odd] = &self.configs;
+        [
+            &self.selector,
+            even,
+            odd,
+            &self.macs,
+            &self.ipv4,
+            &self.ipv6,
+            &self.ports,
+        ]
+        .map(AsFd::as_fd)
+    }
+
     /// Puts `steering` in force. After an error the one before still is.
     pub(super) fn update(&self, steering: &Steering) -> Result<(), MapError> {
         let _one = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -300,6 +314,7 @@ fn configuration(generation: Generation, steering: &Steering) -> Vec<u8> {
 
 fn flags(steering: &Steering) -> i32 {
     let prefixes = || steering.addresses.iter().chain(&steering.ports_to);
+    let ports = steering.has_port_rules();
     let set = |bit, on| if on { bit } else { 0 };
     set(flag::ALL, steering.all)
         | set(flag::BROADCAST, steering.broadcast)
@@ -307,8 +322,8 @@ fn flags(steering: &Steering) -> i32 {
         | set(flag::MACS, !steering.macs.is_empty())
         | set(flag::IPV4, prefixes().any(|one| one.address().is_ipv4()))
         | set(flag::IPV6, prefixes().any(|one| one.address().is_ipv6()))
-        | set(flag::PORTS, steering.has_port_rules())
-        | set(flag::PORTS_ANYWHERE, steering.ports_to.is_empty())
+        | set(flag::PORTS, ports)
+        | set(flag::PORTS_ANYWHERE, ports && steering.ports_to.is_empty())
 }
 
 /// The MAC address, the generation, and a spare byte.
