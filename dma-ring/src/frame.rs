@@ -220,6 +220,20 @@ impl Frame {
         unsafe { core::slice::from_raw_parts(first.as_ptr(), end - start) }
     }
 
+    /// The `N` bytes right before the data, which are headers that were pulled;
+    /// `None` when the headroom is shorter.
+    #[must_use]
+    #[inline]
+    pub fn bytes_before<const N: usize>(&self) -> Option<&[u8; N]> {
+        let meta = self.meta();
+        let start = (meta.offset as usize).checked_sub(N)?;
+        // SAFETY: `start <= offset <= capacity`.
+        let first = unsafe { meta.buffer.add(start) };
+        // SAFETY: `start + N == offset <= capacity`; the bytes were zeroed when
+        // the pool was made, and the frame owns them.
+        Some(unsafe { first.cast().as_ref() })
+    }
+
     /// Bytes of memory that the frame occupies, metadata included: what counts
     /// against a socket's receive buffer.
     #[must_use]
@@ -422,7 +436,8 @@ impl Frame {
     }
 
     /// A word that travels with the frame, for whoever holds it: the stack
-    /// keeps there which socket a frame is queued to. 0 in a fresh frame.
+    /// keeps there where the headers of a queued datagram lie. 0 in a fresh
+    /// frame.
     #[must_use]
     #[inline]
     pub fn cookie(&self) -> u32 {

@@ -7,6 +7,7 @@ extern crate std;
 
 mod frame;
 mod index;
+pub mod lending;
 pub mod mpsc;
 pub mod overwrite;
 mod pool;

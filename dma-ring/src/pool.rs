@@ -142,7 +142,9 @@ impl Shared {
     #[inline]
     pub(crate) fn dma_addr_of(&self, buffer: NonNull<u8>, offset: u32) -> DmaAddr {
         let buffer = buffer.as_ptr().addr() as u64;
-        DmaAddr(buffer.wrapping_add(self.dma_delta)).offset(u64::from(offset))
+        // Inside of the region, whose addresses do not wrap.
+        let buffer = buffer.wrapping_add(self.dma_delta);
+        DmaAddr(buffer.wrapping_add(u64::from(offset)))
     }
 
     #[inline]
@@ -524,6 +526,32 @@ impl FrameCache {
         let mut frame = unsafe { Frame::from_meta(meta) };
         frame.reset(self.pool.headroom());
         Some(frame)
+    }
+
+    /// Takes at most `count` frames, as [`alloc`](Self::alloc) does, and passes each
+    /// to `give`. Returns how many.
+    #[inline]
+    pub fn alloc_each(&mut self, count: usize, mut give: impl FnMut(Frame)) -> usize {
+        let headroom = self.pool.headroom();
+        let mut left = count;
+        while left > 0 {
+            if self.free.is_empty() {
+                self.refill();
+            }
+            let from = self.free.len() - left.min(self.free.len());
+            let run = self.free.len() - from;
+            if run == 0 {
+                break;
+            }
+            for meta in self.free.drain(from..) {
+                // SAFETY: the cache owned the buffer, and hands it over.
+                let mut frame = unsafe { Frame::from_meta(meta) };
+                frame.reset(headroom);
+                give(frame);
+            }
+            left -= run;
+        }
+        count - left
     }
 
     /// Takes a frame back, into the stock if it is of this cache's pool.

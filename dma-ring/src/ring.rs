@@ -1,6 +1,6 @@
 //! The contract of a queue that is shared with a device.
 
-use crate::Frame;
+use crate::{Frame, FrameCache};
 use arrayvec::ArrayVec;
 
 /// How many frames one batch holds at most: NAPI's weight.
@@ -52,6 +52,56 @@ pub trait DmaRing: Send {
 
     /// How many frames [`post`](DmaRing::post) would accept now.
     fn free_slots(&self) -> usize;
+
+    /// Posts fresh frames of `cache` until no slot is free, and kicks. Returns
+    /// whether that came about: not when the pool is exhausted.
+    fn refill(&mut self, cache: &mut FrameCache) -> bool {
+        let mut missing = self.free_slots();
+        while missing > 0 {
+            let Some(frame) = cache.alloc() else {
+                break;
+            };
+            if let Err(RingFull(frame)) = self.post(frame) {
+                // A ring that was stopped has room and takes nothing.
+                cache.free(frame);
+                missing = 0;
+                break;
+            }
+            missing -= 1;
+        }
+        self.kick();
+        missing == 0
+    }
+
+    /// Takes back at most `max` finished frames and passes each to `take`, in
+    /// order. Returns how many.
+    #[inline]
+    fn reap_each(&mut self, max: usize, mut take: impl FnMut(Frame)) -> usize
+    where
+        Self: Sized,
+    {
+        for taken in 0..max {
+            match self.reap() {
+                Some(frame) => take(frame),
+                None => return taken,
+            }
+        }
+        max
+    }
+
+    /// Takes back all finished frames, into `cache`. Returns how many.
+    fn reap_home(&mut self, cache: &mut FrameCache) -> usize {
+        let mut frames = FrameBatch::new();
+        let mut count = 0;
+        loop {
+            let reaped = self.reap_into(&mut frames, BATCH);
+            count += reaped;
+            frames.drain(..).for_each(|frame| cache.free(frame));
+            if reaped < BATCH {
+                return count;
+            }
+        }
+    }
 
     /// Posts frames from the front of `batch`, in order, and removes them from
     /// it. Returns how many were posted; those that found no slot stay.

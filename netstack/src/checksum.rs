@@ -36,6 +36,19 @@ impl Sum {
         of_short(bytes)
     }
 
+    /// The same, for bytes that are likely to be few.
+    #[inline]
+    pub(crate) fn of_small(bytes: &[u8]) -> Self {
+        if bytes.len() >= 64 {
+            return Self::of(bytes);
+        }
+        let (words, _) = bytes.as_chunks::<8>();
+        let sum = words.iter().fold(Self::ZERO, |sum, word| {
+            sum.combine(Self(u64::from_le_bytes(*word)))
+        });
+        sum.combine(of_end(bytes, bytes.len() % 8))
+    }
+
     /// The sum over an IPv4 header without options.
     #[must_use]
     #[inline]
@@ -47,6 +60,13 @@ impl Sum {
         words.iter().fold(Self(u64::from(tail)), |sum, word| {
             sum.combine(Self(u64::from_le_bytes(*word)))
         })
+    }
+
+    /// The sum of eight bytes, given as the little-endian word that they are.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn of_le_word(word: u64) -> Self {
+        Self(word)
     }
 
     /// The sum of one 16-bit word, given in host order.

@@ -10,10 +10,8 @@
 
 use crate::checksum::Sum;
 use crate::martian;
-use crate::mib::Snmp;
 use crate::netcore::NetCore;
-use crate::route::IfIndex;
-use crate::skb::SkBuff;
+use crate::skb::{PLAIN_HEADERS, datagram};
 use crate::udp::Udp;
 use crate::wire::ipv4::IpProtocol;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,7 +71,8 @@ impl Masked {
     }
 }
 
-/// The two addresses and the two ports, as they stand in the headers.
+/// The two addresses and the two ports: the bytes of the headers as little-endian
+/// words.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Flow {
     addresses: u64,
@@ -81,26 +80,21 @@ struct Flow {
 }
 
 impl Flow {
-    #[inline]
-    fn of(header: &[u8; HEADERS]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *part(header, ADDRESSES);
-        Self {
-            addresses: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            ports: u32::from_be_bytes([i, j, k, l]),
-        }
-    }
-
     /// The socket that it leads to; `None` when there is none, or when the layers
     /// have to say more about the addresses.
     fn lookup(self, net: &NetCore, udp: &Udp) -> Option<u32> {
-        let source = Ipv4Addr::from_bits((self.addresses >> 32) as u32);
-        let destination = Ipv4Addr::from_bits(self.addresses as u32);
+        let [a, b, c, d, e, f, g, h] = self.addresses.to_le_bytes();
+        let [from_high, from_low, to_high, to_low] = self.ports.to_le_bytes();
+        let source = Ipv4Addr::new(a, b, c, d);
+        let destination = Ipv4Addr::new(e, f, g, h);
         martian::check(source, destination).ok()?;
         if !net.addresses.is_delivery(source, destination) {
             return None;
         }
-        let from = SocketAddr::new(IpAddr::V4(source), (self.ports >> 16) as u16);
-        udp.lookup(IpAddr::V4(destination), self.ports as u16, from)
+        let from = u16::from_be_bytes([from_high, from_low]);
+        let to = u16::from_be_bytes([to_high, to_low]);
+        let from = SocketAddr::new(IpAddr::V4(source), from);
+        udp.lookup(IpAddr::V4(destination), to, from)
     }
 }
 
@@ -112,51 +106,62 @@ impl Flow {
 #[derive(Default)]
 pub(crate) struct Early {
     last: Flow,
-    /// The socket of `last`, and what [`stamp`](Self::stamp) was then; 0 is no
-    /// stamp.
+    /// The socket of `last`.
     slot: u32,
+    /// What [`stamp`](Self::stamp) was then; 0 is no stamp.
     stamp: u64,
 }
 
+/// A slot that no socket ever has, so that the layers take the packet.
+const NO_SOCKET: u32 = u32::MAX;
+
 impl Early {
-    /// Delivers a plain UDP datagram for a socket of this CPU; gives the frame
-    /// back as it was otherwise.
+    /// Delivers a plain UDP datagram for a socket of this CPU, which the caller
+    /// counts ([`NetCore::count_early`]); gives the frame back as it was otherwise.
     #[inline]
     pub(crate) fn receive(
         &mut self,
         net: &mut NetCore,
         udp: &mut Udp,
         station: Station,
-        dev: IfIndex,
         mut frame: Frame,
     ) -> Result<(), Frame> {
         let verified = frame.checksum() != ChecksumStatus::None;
-        let Some((flow, length)) = parse(frame.data(), station, verified) else {
+        let Some((flow, payload)) = parse(frame.data(), station, verified) else {
             return Err(frame);
         };
         let Some(slot) = self.slot_of(flow, net, udp) else {
             return Err(frame);
         };
-        net.mib().inc(Snmp::IpInReceives);
-        net.mib().inc(Snmp::IpInDelivers);
-        let start = frame.headroom();
-        let _ = frame.narrow(HEADERS, length - (HEADERS - UDP));
-        let skb = SkBuff::with_headers(frame, dev, [start, start + IP, start + UDP]);
-        // A drop from here on is the socket's, which has its reason.
-        let verdict = udp.queue(net, slot, skb);
-        net.count_received(&verdict);
+        let Some(room) = udp.room(slot, &mut net.cache) else {
+            // The socket's drop has a reason, which the layers find.
+            return Err(frame);
+        };
+        let _ = frame.narrow(HEADERS, payload);
+        room.lend(datagram(frame, PLAIN_HEADERS));
         Ok(())
     }
 
     #[inline]
     fn slot_of(&mut self, flow: Flow, net: &NetCore, udp: &Udp) -> Option<u32> {
-        let stamp = Self::stamp(net, udp);
-        if flow != self.last || stamp != self.stamp {
+        if flow != self.last {
             self.slot = flow.lookup(net, udp)?;
             self.last = flow;
-            self.stamp = stamp;
         }
         Some(self.slot)
+    }
+
+    /// Forgets where the last packet went if that may have changed. To be called
+    /// before the first of a run of packets, and after each that went by the
+    /// layers, whose handlers can change it.
+    #[inline]
+    pub(crate) fn revalidate(&mut self, net: &NetCore, udp: &Udp) {
+        let stamp = Self::stamp(net, udp);
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            self.last = Flow::default();
+            self.slot = NO_SOCKET;
+        }
     }
 
     /// Stays the same for as long as the answer does: each term only ever grows.
@@ -166,7 +171,7 @@ impl Early {
     }
 }
 
-/// The flow of a datagram and the bytes of its UDP header and payload; `None`
+/// The flow of a datagram and the length of its payload; `None`
 /// unless the frame is all that this module is for, and sound.
 #[inline]
 fn parse(frame: &[u8], station: Station, verified: bool) -> Option<(Flow, usize)> {
@@ -174,21 +179,29 @@ fn parse(frame: &[u8], station: Station, verified: bool) -> Option<(Flow, usize)
     if !is_plain(header, station) {
         return None;
     }
-    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let (total, length) = (usize::from(word(IP + 2)), word(UDP + 4));
+    let addresses = u64::from_le_bytes(*part(header, ADDRESSES));
+    // The ports, the length and the checksum.
+    let udp = u64::from_le_bytes(*part(header, UDP));
+    let length = ((udp >> 32) as u16).swap_bytes();
+    let total = usize::from(u16::from_be_bytes(*part(header, IP + 2)));
     if total != usize::from(length) + 20 || length < 8 {
         return None;
     }
-    // The pseudo-header starts with the two addresses, which stand right before
-    // the datagram.
-    let summed = frame.get(ADDRESSES..IP + total)?;
-    if !verified && word(UDP + 6) != 0 {
+    let payload = frame.get(HEADERS..IP + total)?;
+    if !verified && udp >> 48 != 0 {
+        // The pseudo-header: the addresses, the protocol, and the length.
         let rest = Sum::of_u16(length).combine(Sum::of_u16(u16::from(IpProtocol::UDP.0)));
-        if !Sum::of(summed).combine(rest).is_valid() {
+        let words = Sum::of_le_word(addresses).combine(Sum::of_le_word(udp));
+        if !Sum::of_small(payload)
+            .combine(words)
+            .combine(rest)
+            .is_valid()
+        {
             return None;
         }
     }
-    Some((Flow::of(header), usize::from(length)))
+    let ports = udp as u32;
+    Some((Flow { addresses, ports }, payload.len()))
 }
 
 /// Whether these are the headers of a whole datagram to this station, without

@@ -136,25 +136,49 @@ impl Snmp {
 
 /// All counters of one CPU.
 #[derive(Debug)]
-pub struct Mib([Counter; Snmp::ALL.len()]);
+pub struct Mib {
+    counters: [Counter; Snmp::ALL.len()],
+    /// Datagrams that were delivered with one look at their headers. They are in
+    /// no other counter, but in the values of those that they count for.
+    early: Counter,
+}
 
 impl Mib {
     /// Counts one.
     #[inline]
     pub fn inc(&self, counter: Snmp) {
-        self.0[counter as usize].add(1);
+        self.counters[counter as usize].add(1);
+    }
+
+    /// Counts `count` whole UDP datagrams, each received by IP, delivered by IP,
+    /// and delivered by UDP.
+    #[inline]
+    pub(crate) fn add_early(&self, count: u64) {
+        self.early.add(count);
+    }
+
+    /// What [`add_early`](Self::add_early) has counted.
+    pub(crate) fn early(&self) -> u64 {
+        self.early.count()
     }
 
     /// A counter's value.
     #[must_use]
     pub fn value(&self, counter: Snmp) -> u64 {
-        self.0[counter as usize].count()
+        let early = match counter {
+            Snmp::IpInReceives | Snmp::IpInDelivers | Snmp::UdpInDatagrams => self.early(),
+            _ => 0,
+        };
+        self.counters[counter as usize].count() + early
     }
 }
 
 impl Default for Mib {
     fn default() -> Self {
-        Self(core::array::from_fn(|_| Counter::default()))
+        Self {
+            counters: core::array::from_fn(|_| Counter::default()),
+            early: Counter::default(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`NetContext`](crate::protocol::NetContext).
 
 use crate::address::AddressTable;
-use crate::device::{NetDevice, TxSlot};
+use crate::device::{NetDevice, TxQueue, TxSlot};
 use crate::drop::{DropCounters, DropReason};
 use crate::link::{Direction, Taps};
 use crate::message::TxMessage;
@@ -40,10 +40,10 @@ pub struct NetCore {
     peers: Arc<[Peer]>,
     /// CPUs to which packets were handed since the last flush, a bit each.
     handed: Handed,
-    /// Whether a transmit queue has something to post.
-    tx_dirty: bool,
-    /// Whether a transmit queue may have something to take back.
-    tx_active: bool,
+    /// Whose NICs are to be told of packets.
+    tx_dirty: Dirty,
+    /// Packets that this CPU's transmit queues may have to take back.
+    tx_pending: usize,
 }
 
 /// The counters of one CPU, which any thread may read.
@@ -51,8 +51,7 @@ pub struct NetCore {
 pub struct CpuCounters {
     /// Drops by reason, of received packets and of packets to be sent.
     pub drops: DropCounters,
-    /// Received packets that reached somebody.
-    pub delivered: Counter,
+    delivered: Counter,
     /// Received packets that were dropped: with [`delivered`](Self::delivered),
     /// these are all that the CPU took from its rings and its backlog, and those
     /// that it could not hand to another CPU.
@@ -61,9 +60,37 @@ pub struct CpuCounters {
     pub snmp: Mib,
 }
 
+impl CpuCounters {
+    /// Received packets that reached somebody.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered.count() + self.snmp.early()
+    }
+}
+
 /// CPUs that were handed something, a bit each.
 #[derive(Clone, Copy, Default)]
 struct Handed(u64);
+
+/// Devices that were given packets to send in this pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dirty {
+    None,
+    /// The queue by which this CPU sends on this device.
+    One(IfIndex),
+    Several,
+}
+
+impl Dirty {
+    #[inline]
+    fn mark(&mut self, dev: IfIndex) {
+        *self = match *self {
+            Self::None => Self::One(dev),
+            Self::One(other) if other == dev => return,
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+}
 
 /// What makes a CPU's lower levels.
 pub(crate) struct NewCore {
@@ -93,8 +120,8 @@ impl NetCore {
             counters: new.counters,
             peers: new.peers,
             handed: Handed::default(),
-            tx_dirty: false,
-            tx_active: false,
+            tx_dirty: Dirty::None,
+            tx_pending: 0,
         }
     }
 
@@ -123,6 +150,12 @@ impl NetCore {
             Verdict::Delivered => self.counters.delivered.add(1),
             Verdict::Dropped(dropped) => self.counters.rx_drops.count(dropped.reason()),
         }
+    }
+
+    /// Counts `count` packets that [`Early`](crate::early::Early) has delivered.
+    #[inline]
+    pub(crate) fn count_early(&self, count: u64) {
+        self.counters.snmp.add_early(count);
     }
 
     /// This CPU's counters of `/proc/net/snmp`.
@@ -203,14 +236,15 @@ impl NetCore {
     #[inline]
     pub fn dev_queue_xmit(&mut self, skb: SkBuff) -> Verdict {
         self.taps.packet(&skb, Direction::Outgoing, self.now_ns);
-        let (cpu, dev) = (self.cpu, skb.dev());
-        let slot = self.device_mut(dev).and_then(|device| device.tx_slot(cpu));
+        let dev = skb.dev();
+        let slot = self.device_mut(dev).and_then(NetDevice::tx_slot);
         let Some(TxSlot::Own(queue)) = slot else {
             return self.xmit_elsewhere(skb);
         };
         match queue.enqueue(skb.into_frame()) {
             Ok(()) => {
-                self.tx_dirty = true;
+                self.tx_dirty.mark(dev);
+                self.tx_pending += 1;
                 Verdict::Delivered
             }
             Err(frame) => self.refuse_xmit(dev, frame),
@@ -221,7 +255,7 @@ impl NetCore {
     #[inline(never)]
     fn xmit_elsewhere(&mut self, skb: SkBuff) -> Verdict {
         let (cpu, dev) = (self.cpu, skb.dev());
-        let slot = self.device_mut(dev).and_then(|device| device.tx_slot(cpu));
+        let slot = self.device_mut(dev).and_then(NetDevice::tx_slot);
         let to = match slot {
             Some(&mut TxSlot::Remote { cpu }) => cpu,
             Some(TxSlot::Loopback) => return self.steer(cpu, skb),
@@ -262,9 +296,12 @@ impl NetCore {
             Some(queue) => queue.enqueue(frame).map_err(|f| (f, DropReason::QdiscDrop)),
             None => Err((frame, DropReason::DevReady)),
         };
-        self.tx_dirty = true;
-        if let Err((frame, reason)) = refused {
-            let _ = self.kfree_skb(SkBuff::outgoing(frame, dev), reason);
+        self.tx_dirty = Dirty::Several;
+        match refused {
+            Ok(()) => self.tx_pending += 1,
+            Err((frame, reason)) => {
+                let _ = self.kfree_skb(SkBuff::outgoing(frame, dev), reason);
+            }
         }
     }
 
@@ -306,17 +343,15 @@ impl NetCore {
     /// Whether a transmit queue of this CPU may have something to take back.
     #[inline]
     pub(crate) fn is_tx_active(&self) -> bool {
-        self.tx_active
+        self.tx_pending != 0
     }
 
     /// Takes back what a transmit queue of this CPU has sent.
     pub(crate) fn clean_tx(&mut self, dev: IfIndex, queue: usize) {
         let device = slot(dev).and_then(|at| self.devices.get_mut(at)?.as_mut());
         if let Some(queue) = device.and_then(|device| device.own_queue(queue)) {
-            queue.clean(&mut self.cache);
+            self.tx_pending -= queue.clean(&mut self.cache);
         }
-        let mut devices = self.devices.iter_mut().flatten();
-        self.tx_active = devices.any(|device| device.own_queues().any(|queue| !queue.is_idle()));
     }
 
     /// Tells the applications that wait for room to send on this CPU.
@@ -363,8 +398,9 @@ impl NetCore {
     }
 
     pub(crate) fn set_tx(&mut self, dev: IfIndex, tx: Vec<TxSlot>) {
+        let cpu = self.cpu;
         if let Some(device) = self.device_mut(dev) {
-            device.set_tx(tx);
+            device.set_tx(tx, cpu);
         }
     }
 
@@ -375,6 +411,7 @@ impl NetCore {
         };
         for tx in device.take_tx() {
             if let TxSlot::Own(queue) = tx {
+                self.tx_pending -= queue.pending();
                 for frame in queue.into_unsent() {
                     let _ = self.kfree_skb(SkBuff::outgoing(frame, dev), DropReason::DevReady);
                 }
@@ -391,8 +428,8 @@ impl NetCore {
     /// handed something.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        if self.tx_dirty {
-            self.flush_tx();
+        if self.tx_dirty != Dirty::None {
+            self.kick_tx();
         }
         if self.handed.0 != 0 {
             self.kick_backlogs();
@@ -400,13 +437,16 @@ impl NetCore {
     }
 
     #[inline(never)]
-    fn flush_tx(&mut self) {
-        self.tx_dirty = false;
-        self.tx_active = true;
-        for device in self.devices.iter_mut().flatten() {
-            for queue in device.own_queues() {
-                queue.flush();
+    fn kick_tx(&mut self) {
+        if let Dirty::One(dev) = core::mem::replace(&mut self.tx_dirty, Dirty::None) {
+            let slot = self.device_mut(dev).and_then(NetDevice::tx_slot);
+            if let Some(TxSlot::Own(queue)) = slot {
+                queue.kick();
             }
+            return;
+        }
+        for device in self.devices.iter_mut().flatten() {
+            device.own_queues().for_each(TxQueue::kick);
         }
     }
 

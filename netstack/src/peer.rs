@@ -4,8 +4,6 @@
 use crate::message::{Control, TxMessage};
 use crate::notify::Notify;
 use crate::skb::SkBuff;
-use crate::sync::AtomicU64;
-use alloc::sync::Arc;
 use softnet_dma_ring::mpsc;
 use softnet_napi::NapiHandle;
 use softnet_softirq::{CpuHandle, Vector};
@@ -20,8 +18,6 @@ pub(crate) struct Peer {
     backlog_napi: NapiHandle,
     /// Where senders wait for room in `tx`.
     pub(crate) tx_space: Notify,
-    /// Bytes that applications have taken out of this CPU's socket queues.
-    pub(crate) memory_taken: Arc<AtomicU64>,
 }
 
 /// The receiving ends of a [`Peer`].
@@ -44,7 +40,6 @@ impl Peer {
         cpu: CpuHandle,
         backlog: mpsc::Sender<SkBuff>,
         backlog_napi: NapiHandle,
-        memory_taken: Arc<AtomicU64>,
     ) -> (Self, Doors) {
         let (tx, tx_door) = mpsc::channel(TX_MESSAGES);
         let (control, control_door) = mpsc::channel(CONTROL_MESSAGES);
@@ -56,7 +51,6 @@ impl Peer {
             backlog,
             backlog_napi,
             tx_space,
-            memory_taken,
         };
         (
             peer,

@@ -116,26 +116,23 @@ impl Shard {
         }
     }
 
-    /// A packet came in by a NIC's queue of this CPU: it goes up here, or on the
-    /// CPU that its flow belongs to (RPS).
+    /// Takes up a packet that came in by a NIC's queue of this CPU, if it is one
+    /// for [`Early`]: the caller counts it then.
     #[inline]
-    pub(crate) fn receive(&mut self, frame: Frame, dev: IfIndex, early: Option<Station>) {
-        let frame = match early {
-            Some(station) => {
-                let Self {
-                    core,
-                    transports,
-                    early,
-                    ..
-                } = self;
-                match early.receive(core, &mut transports.udp, station, dev, frame) {
-                    Ok(()) => return,
-                    Err(frame) => frame,
-                }
-            }
-            None => frame,
-        };
-        self.receive_by_layers(SkBuff::new(frame, dev));
+    pub(crate) fn receive_early(&mut self, frame: Frame, station: Station) -> Result<(), Frame> {
+        let udp = &mut self.transports.udp;
+        self.early.receive(&mut self.core, udp, station, frame)
+    }
+
+    /// To be called before packets are taken up; see [`Early::revalidate`].
+    #[inline]
+    pub(crate) fn revalidate_early(&mut self) {
+        self.early.revalidate(&self.core, &self.transports.udp);
+    }
+
+    /// Takes back the frames that applications are done with.
+    pub(crate) fn collect(&mut self) {
+        self.transports.udp.collect(&mut self.core.cache);
     }
 
     /// Whether [`Early`] may take packets: not when they are steered or tapped,
@@ -145,9 +142,11 @@ impl Shard {
         !self.steering.is_active() && self.core.taps.is_empty()
     }
 
-    /// Takes a packet up layer by layer (`netif_receive_skb`).
+    /// Takes a packet up layer by layer (`netif_receive_skb`): here, or on the CPU
+    /// that its flow belongs to (RPS).
     #[inline(never)]
-    fn receive_by_layers(&mut self, mut skb: SkBuff) {
+    pub(crate) fn receive_by_layers(&mut self, frame: Frame, dev: IfIndex) {
+        let mut skb = SkBuff::new(frame, dev);
         if let Some(cpu) = self.steer(&mut skb) {
             // What was handed over is counted where it arrives.
             let refused = self.core.steer(cpu, skb);
@@ -239,6 +238,7 @@ impl SoftIrq<Shard> for TimerAction {
     fn run(&mut self, cpu: &mut Cpu, shard: &mut Shard) {
         shard.begin(cpu);
         shard.core.run_neigh_timers();
+        shard.collect();
         shard.run_watchdogs(cpu);
         for napi in shard.starved.drain(..) {
             napi.schedule();

@@ -68,8 +68,7 @@ impl SkBuff {
         skb
     }
 
-    /// A received packet to this host, whose link-layer, network and transport
-    /// headers start at these places of the buffer.
+    /// A packet of this host, whose link-layer, network and transport headers start at these places of the buffer.
     #[inline]
     pub(crate) fn with_headers(
         frame: Frame,
@@ -92,6 +91,15 @@ impl SkBuff {
     #[inline]
     pub fn into_frame(self) -> Frame {
         self.frame
+    }
+
+    /// The frame of a received datagram whose data is the payload: see
+    /// [`datagram`].
+    #[must_use]
+    #[inline]
+    pub(crate) fn into_datagram(self) -> Frame {
+        let headers = self.headroom() - usize::from(self.network);
+        datagram(self.frame, headers)
     }
 
     /// The frame.
@@ -278,6 +286,32 @@ impl SkBuff {
     pub fn checksum(&self) -> ChecksumStatus {
         self.frame.checksum()
     }
+}
+
+/// A received datagram's frame. It keeps how many bytes of network and transport
+/// headers stand before the data.
+#[inline]
+pub(crate) fn datagram(mut frame: Frame, headers: usize) -> Frame {
+    frame.set_cookie(headers as u32);
+    frame
+}
+
+/// The bytes of an IPv4 and a UDP header without options.
+pub(crate) const PLAIN_HEADERS: usize = 28;
+
+/// The headers of a [`datagram`]: the first 20 bytes of the IPv4 header, and the UDP
+/// header; `None` if there are none.
+#[inline]
+pub(crate) fn datagram_headers(frame: &Frame) -> Option<(&[u8; 20], &[u8; 8])> {
+    if frame.cookie() as usize == PLAIN_HEADERS {
+        let headers = frame.bytes_before::<PLAIN_HEADERS>()?;
+        return Some((headers.first_chunk()?, headers.last_chunk()?));
+    }
+    let network = frame.headroom().checked_sub(frame.cookie() as usize)?;
+    Some((
+        frame.bytes_from(network).first_chunk()?,
+        frame.bytes_before()?,
+    ))
 }
 
 impl fmt::Debug for SkBuff {

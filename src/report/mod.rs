@@ -138,7 +138,7 @@ impl Protocols {
     fn gather(stack: &Stack) -> Self {
         let snmp = Snmp::ALL.into_iter();
         Self {
-            delivered: sum(stack, |cpu| cpu.delivered.count()),
+            delivered: sum(stack, |cpu| cpu.delivered()),
             dropped: sum(stack, |cpu| cpu.rx_drops.total()),
             snmp: snmp
                 .map(|counter| (counter, sum(stack, |cpu| cpu.snmp.value(counter))))

@@ -25,6 +25,8 @@ pub struct NetDevice {
     mtu: u16,
     carrier: bool,
     tx: Vec<TxSlot>,
+    /// Which of these this CPU sends by.
+    own_tx: usize,
 }
 
 impl NetDevice {
@@ -36,6 +38,7 @@ impl NetDevice {
             mtu,
             carrier: true,
             tx: Vec::new(),
+            own_tx: 0,
         }
     }
 
@@ -75,7 +78,10 @@ impl NetDevice {
         self.carrier = up;
     }
 
-    pub(crate) fn set_tx(&mut self, tx: Vec<TxSlot>) {
+    /// Sets the transmit queues as this CPU sees them. It sends by its own if the
+    /// NIC has one for each.
+    pub(crate) fn set_tx(&mut self, tx: Vec<TxSlot>, cpu: usize) {
+        self.own_tx = cpu.checked_rem(tx.len()).unwrap_or(0);
         self.tx = tx;
     }
 
@@ -83,15 +89,10 @@ impl NetDevice {
         core::mem::take(&mut self.tx)
     }
 
-    /// The transmit queue that a CPU uses: its own if the NIC has one for each.
+    /// The transmit queue that this CPU sends by.
     #[inline]
-    pub(crate) fn tx_slot(&mut self, cpu: usize) -> Option<&mut TxSlot> {
-        let queue = match self.tx.len() {
-            0 => return None,
-            1 => 0,
-            queues => cpu % queues,
-        };
-        self.tx.get_mut(queue)
+    pub(crate) fn tx_slot(&mut self) -> Option<&mut TxSlot> {
+        self.tx.get_mut(self.own_tx)
     }
 
     /// The transmit queue `queue`, if this CPU owns it.

@@ -6,7 +6,7 @@ use crate::shard::Shard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
-use softnet_dma_ring::{DmaRing, RingFull};
+use softnet_dma_ring::DmaRing;
 use softnet_napi::{Budget, NapiHandle, NapiPoll, PollOutcome};
 use softnet_nic_hal::{IrqHandler, NicHal, QueueId};
 use softnet_softirq::{Counter, Cpu, CpuHandle, Vector};
@@ -35,9 +35,13 @@ pub(crate) struct QueueVector<N: NicHal> {
     station: Station,
     rx: N::Rx,
     napi: NapiHandle,
-    /// Free slots from which on the ring is refilled: a few at a time cost less
-    /// than one by one.
+    /// How many frames leave the ring until it is refilled: a few at a time cost
+    /// less than one by one.
     refill_at: usize,
+    /// How many have left it since.
+    unfilled: usize,
+    /// Whether the last refill found no frame.
+    is_short: bool,
     stats: Arc<RxStats>,
 }
 
@@ -59,6 +63,8 @@ impl<N: NicHal> QueueVector<N> {
             rx,
             napi,
             refill_at: 1,
+            unfilled: 0,
+            is_short: false,
             stats,
         }
     }
@@ -69,31 +75,19 @@ impl<N: NicHal> QueueVector<N> {
         self.refill_or_retry(shard, cpu);
     }
 
-    /// Posts empty frames until the ring is full. Returns whether it is: when
-    /// the pool is exhausted, it is not.
-    pub(crate) fn refill(&mut self, shard: &mut Shard) -> bool {
-        let mut missing = self.rx.free_slots();
-        while missing > 0 {
-            let Some(frame) = shard.core.cache.alloc() else {
-                break;
-            };
-            if let Err(RingFull(frame)) = self.rx.post(frame) {
-                // A ring that was stopped has room and takes nothing.
-                shard.core.cache.free(frame);
-                missing = 0;
-                break;
-            }
-            missing -= 1;
-        }
-        self.rx.kick();
-        missing == 0
-    }
-
     /// Refills, and sees to it that a ring which stays short is refilled later:
     /// a ring that has run dry receives nothing, and so never interrupts again.
-    #[inline]
+    #[inline(never)]
     fn refill_or_retry(&mut self, shard: &mut Shard, cpu: &mut Cpu) {
-        if !self.refill(shard) {
+        self.unfilled = 0;
+        self.is_short = !self.rx.refill(&mut shard.core.cache);
+        if !self.is_short {
+            return;
+        }
+        // Frames that applications are done with may not be back yet.
+        shard.collect();
+        self.is_short = !self.rx.refill(&mut shard.core.cache);
+        if self.is_short {
             self.stats.alloc_failed.add(1);
             if !shard.starved.iter().any(|napi| napi.id() == self.napi.id()) {
                 shard.starved.push(self.napi.clone());
@@ -107,42 +101,68 @@ impl<N: NicHal> QueueVector<N> {
     /// frames while packets are on their way.
     #[inline]
     fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> usize {
-        let mut count = 0;
-        while count < budget.0 {
-            let want = self.refill_at.min(budget.0 - count);
-            let taken = self.receive_some(shard, cpu.now_ns(), want);
-            count += taken;
-            if self.rx.free_slots() >= self.refill_at {
+        let mut sum = Received::default();
+        while sum.packets < budget.0 {
+            let want = (self.refill_at - self.unfilled).min(budget.0 - sum.packets);
+            let taken = self.receive_some(shard, cpu.now_ns(), want, &mut sum);
+            self.unfilled += taken;
+            if self.unfilled == self.refill_at {
                 self.refill_or_retry(shard, cpu);
             }
             if taken < want {
                 break;
             }
         }
-        count
+        if self.is_short {
+            self.refill_or_retry(shard, cpu);
+        }
+        shard.core.count_early(sum.early);
+        self.stats.packets.add(sum.packets as u64);
+        self.stats.bytes.add(sum.bytes);
+        sum.packets
     }
 
-    /// Takes up at most `want` packets, one by one: a single one, as on a quiet
-    /// line, then costs no batch.
+    /// Takes up at most `want` packets. Returns how many there were.
     #[inline]
-    fn receive_some(&mut self, shard: &mut Shard, now_ns: u64, want: usize) -> usize {
-        let early = shard.is_early().then_some(self.station);
-        let (mut count, mut bytes) = (0, 0);
-        while count < want {
-            let Some(mut frame) = self.rx.reap() else {
-                break;
-            };
-            count += 1;
-            bytes += frame.len() as u64;
+    fn receive_some(
+        &mut self,
+        shard: &mut Shard,
+        now_ns: u64,
+        want: usize,
+        sum: &mut Received,
+    ) -> usize {
+        let (dev, station) = (self.dev, self.station);
+        let is_early = shard.is_early();
+        shard.revalidate_early();
+        let taken = self.rx.reap_each(want, |mut frame| {
+            sum.bytes += frame.len() as u64;
             if frame.timestamp_ns().is_none() {
                 frame.set_timestamp_ns(now_ns);
             }
-            shard.receive(frame, self.dev, early);
-        }
-        self.stats.packets.add(count as u64);
-        self.stats.bytes.add(bytes);
-        count
+            let left = match is_early {
+                true => shard.receive_early(frame, station),
+                false => Err(frame),
+            };
+            match left {
+                Ok(()) => sum.early += 1,
+                Err(frame) => {
+                    shard.receive_by_layers(frame, dev);
+                    shard.revalidate_early();
+                }
+            }
+        });
+        sum.packets += taken;
+        taken
     }
+}
+
+/// What a poll has received.
+#[derive(Default)]
+struct Received {
+    packets: usize,
+    bytes: u64,
+    /// Packets that [`Early`](crate::early::Early) has delivered.
+    early: u64,
 }
 
 impl<N: NicHal> NapiPoll<Shard> for QueueVector<N> {

@@ -1,20 +1,16 @@
-//! Transmit queues: the ring of the NIC, a batch before it, and a bounded
-//! first-in first-out queue (`pfifo`) for when the ring is full.
+//! Transmit queues: the ring of the NIC, and a bounded first-in first-out queue
+//! (`pfifo`) for when the ring is full.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FrameCache, RingFull};
+use softnet_dma_ring::{DmaRing, Frame, FrameCache, RingFull};
 use softnet_softirq::Counter;
 
 /// Packets that may wait for room in the ring (Linux's `txqueuelen`).
 pub(crate) const TX_QUEUE_LEN: usize = 1000;
 
 /// A transmit queue, seen from one CPU.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would cost each packet another cache line"
-)]
 pub(crate) enum TxSlot {
     /// This CPU owns the ring.
     Own(TxQueue),
@@ -38,12 +34,10 @@ pub struct TxStats {
 /// A transmit queue whose ring this CPU owns.
 pub(crate) struct TxQueue {
     ring: Box<dyn DmaRing>,
-    /// Gathered for one post at the end of the pass.
-    batch: FrameBatch,
     /// Waiting for room in the ring.
     waiting: VecDeque<Frame>,
-    /// Posted and not yet reaped.
-    in_flight: usize,
+    /// Taken and not yet reaped.
+    pending: usize,
     stats: Arc<TxStats>,
 }
 
@@ -51,103 +45,84 @@ impl TxQueue {
     pub(crate) fn new(ring: Box<dyn DmaRing>, stats: Arc<TxStats>) -> Self {
         Self {
             ring,
-            batch: FrameBatch::new(),
             waiting: VecDeque::with_capacity(TX_QUEUE_LEN),
-            in_flight: 0,
+            pending: 0,
             stats,
         }
     }
 
-    /// Takes a frame for the next [`flush`](Self::flush).
+    /// Takes a frame. The NIC hears of it at the next [`kick`](Self::kick).
     ///
     /// # Errors
     /// Gives the frame back when the queue is full.
     #[inline]
     pub(crate) fn enqueue(&mut self, frame: Frame) -> Result<(), Frame> {
-        if self.batch.is_full() {
-            self.flush();
-        }
         let len = frame.len() as u64;
-        if let Err(full) = self.batch.try_push(frame) {
-            return Err(full.element());
+        let refused = if self.waiting.is_empty() {
+            self.ring.post(frame)
+        } else {
+            Err(RingFull(frame))
+        };
+        if let Err(RingFull(frame)) = refused {
+            self.wait(frame)?;
         }
+        self.pending += 1;
         self.stats.packets.add(1);
         self.stats.bytes.add(len);
         Ok(())
     }
 
-    /// Posts what was gathered, and tells the NIC.
-    #[inline]
-    pub(crate) fn flush(&mut self) {
-        if self.batch.is_empty() {
-            return;
+    /// Has a frame wait for room in the ring.
+    #[cold]
+    fn wait(&mut self, frame: Frame) -> Result<(), Frame> {
+        if self.waiting.len() == TX_QUEUE_LEN {
+            return Err(frame);
         }
-        if self.waiting.is_empty() {
-            self.in_flight += self.ring.post_from(&mut self.batch);
-            if !self.batch.is_empty() {
-                self.requeue();
+        self.stats.requeues.add(1);
+        self.waiting.push_back(frame);
+        Ok(())
+    }
+
+    /// Tells the NIC of all that was taken.
+    #[inline]
+    pub(crate) fn kick(&mut self) {
+        self.ring.kick();
+    }
+
+    #[cold]
+    fn post_waiting(&mut self) {
+        while let Some(frame) = self.waiting.pop_front() {
+            if let Err(RingFull(frame)) = self.ring.post(frame) {
+                self.waiting.push_front(frame);
+                break;
             }
-        } else {
-            self.requeue();
-            self.drain_waiting();
         }
         self.ring.kick();
     }
 
-    /// Moves as much of the batch as fits into the waiting queue. What does not
-    /// fit stays in the batch, so that `enqueue` refuses the next.
-    #[cold]
-    fn requeue(&mut self) {
-        self.stats.requeues.add(1);
-        let room = TX_QUEUE_LEN - self.waiting.len();
-        let take = room.min(self.batch.len());
-        self.waiting.extend(self.batch.drain(..take));
-    }
-
-    #[cold]
-    fn drain_waiting(&mut self) {
-        while let Some(frame) = self.waiting.pop_front() {
-            if let Err(RingFull(frame)) = self.ring.post(frame) {
-                self.waiting.push_front(frame);
-                return;
-            }
-            self.in_flight += 1;
-        }
-    }
-
-    /// Takes back what the NIC has sent, and posts what waited for room.
+    /// Takes back what the NIC has sent, and posts what waited for room. Returns
+    /// how many packets that ended.
     #[inline]
-    pub(crate) fn clean(&mut self, cache: &mut FrameCache) {
-        if self.in_flight == 0 {
-            return;
+    pub(crate) fn clean(&mut self, cache: &mut FrameCache) -> usize {
+        if self.pending == 0 {
+            return 0;
         }
-        let mut sent = FrameBatch::new();
-        loop {
-            let count = self.ring.reap_into(&mut sent, BATCH);
-            self.in_flight -= count.min(self.in_flight);
-            for frame in sent.drain(..) {
-                cache.free(frame);
-            }
-            if count < BATCH {
-                break;
-            }
-        }
+        let count = self.ring.reap_home(cache).min(self.pending);
+        self.pending -= count;
         if !self.waiting.is_empty() {
-            self.drain_waiting();
-            // What did not fit behind those that waited stayed in the batch.
-            self.flush();
-            self.ring.kick();
+            self.post_waiting();
         }
+        count
     }
 
-    /// Whether nothing is gathered, waits, or is with the NIC.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.batch.is_empty() && self.waiting.is_empty()
+    /// Packets that wait or are with the NIC.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
     }
 
     /// Gives up the ring, and with it what the NIC holds. Returns the packets
     /// that will not be sent any more.
     pub(crate) fn into_unsent(self) -> impl Iterator<Item = Frame> {
-        self.waiting.into_iter().chain(self.batch)
+        self.waiting.into_iter()
     }
 }

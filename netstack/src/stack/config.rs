@@ -80,10 +80,10 @@ impl StackConfig {
         self.pool.buffer_size as usize + 64
     }
 
-    /// Bytes that the sockets of one CPU may hold together: half of the pool, so
-    /// that the other half is left for the rings.
-    pub(super) fn udp_mem(&self) -> u64 {
-        u64::from(self.pool.frames) * self.frame_size() as u64 / 2 / self.cpus as u64
+    /// Frames that the sockets of one CPU may hold together: half of the CPU's
+    /// share of the pool, so that the other half is left for the rings.
+    pub(super) fn udp_mem(&self) -> usize {
+        self.pool.frames as usize / 2 / self.cpus
     }
 }
 
@@ -91,7 +91,8 @@ impl StackConfig {
 #[derive(Clone, Debug)]
 pub struct UdpOptions {
     /// Bytes that may wait to be read, on each CPU (`SO_RCVBUF`); frames count
-    /// with their whole size. At most [`RMEM_MAX`].
+    /// with their whole size, as long as they are of the stack's own pool, and
+    /// at least one fits. At most [`RMEM_MAX`].
     pub receive_buffer: usize,
     /// Time to live of what is sent (`IP_TTL`); 0 counts as 1.
     pub ttl: u8,

@@ -27,7 +27,6 @@ use crate::registry::Registry;
 use crate::route::{IfIndex, IpPrefix, Route};
 use crate::shard::{Backlog, ControlAction, NetTxAction, Shard, TimerAction};
 use crate::steering::Steering;
-use crate::sync::AtomicU64;
 use crate::transport::Transports;
 use crate::udp::Udp;
 use crate::wire::ethernet::EtherType;
@@ -75,7 +74,6 @@ struct NewCpu {
     idle: CpuIdle,
     softnet: SoftnetData<Shard>,
     doors: Doors,
-    taken: Arc<AtomicU64>,
 }
 
 impl Stack {
@@ -144,7 +142,7 @@ impl Stack {
                 peers: peers.clone(),
                 seed: config.seed.wrapping_add(cpu as u64),
             });
-            let udp = Udp::new(cpu, config.udp_mem(), new.taken, config.seed);
+            let udp = Udp::new(cpu, config.udp_mem(), config.seed);
             let transports = Transports::new(udp);
             let mut shard = Shard::new(core, transports, new.softnet, steering.clone(), new.doors);
             add_loopback(&mut shard);
@@ -186,8 +184,7 @@ impl Stack {
         let mut softnet = SoftnetData::new(softirqs.handle(), config.net_rx);
         let (backlog, packets) = mpsc::channel(MAX_BACKLOG);
         let napi = softnet.add(Box::new(Backlog::new(packets)), Budget::WEIGHT)?;
-        let taken = Arc::new(AtomicU64::new(0));
-        let (peer, doors) = Peer::new(softirqs.handle(), backlog, napi, taken.clone());
+        let (peer, doors) = Peer::new(softirqs.handle(), backlog, napi);
         Ok((
             peer,
             NewCpu {
@@ -195,7 +192,6 @@ impl Stack {
                 idle,
                 softnet,
                 doors,
-                taken,
             },
         ))
     }
@@ -438,7 +434,7 @@ impl Stack {
 fn add_loopback(shard: &mut Shard) {
     let mac = MacAddress::default();
     let mut device = NetDevice::new(LOOPBACK, String::from("lo"), mac, u16::MAX);
-    device.set_tx([TxSlot::Loopback].into());
+    device.set_tx([TxSlot::Loopback].into(), 0);
     shard.core.add_device(device);
     let address = Ipv4Addr::LOCALHOST;
     shard.core.addresses.add(LOOPBACK, address, 8);

@@ -4,13 +4,12 @@ use super::cpus::Executor;
 use super::{Stack, StackError, UdpOptions};
 use crate::ip::Outgoing;
 use crate::registry::BindError;
-use crate::skb::SkBuff;
 use crate::udp::{Binding, NewPart, NewSocket, Shared, SocketId, UdpSocket};
 use crate::wire::ipv4::IpProtocol;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use softnet_dma_ring::spsc;
+use softnet_dma_ring::{Frame, lending};
 
 impl Stack {
     /// Makes a UDP socket bound to `address`. Port 0 asks for an ephemeral port,
@@ -51,18 +50,17 @@ impl Stack {
         shared: &Arc<Shared>,
         binding: Binding,
         options: &UdpOptions,
-    ) -> Result<Vec<spsc::Consumer<SkBuff>>, BindError> {
-        let rcvbuf = options.receive_buffer();
-        let frame = self.frame_size;
-        let slots = (rcvbuf / frame + 1).next_power_of_two();
+    ) -> Result<Vec<lending::Borrower<Frame>>, BindError> {
+        // One datagram always fits, as in Linux, so that a small buffer is not a
+        // dead one.
+        let most = (options.receive_buffer() / self.frame_size).max(1);
         let mut queues = Vec::new();
         for cpu in 0..self.cpus() {
-            let (producer, consumer) = spsc::channel(slots);
-            queues.push(consumer);
+            let (lender, borrower) = lending::channel(most);
+            queues.push(borrower);
             let part = NewPart {
                 shared: shared.clone(),
-                queue: producer,
-                rcvbuf,
+                queue: lender,
                 // RFC 1122 section 3.2.1.7: never sent with 0.
                 ttl: options.ttl.max(1),
                 broadcast: options.broadcast,

@@ -1,6 +1,6 @@
 //! From IP to a socket's queue.
 
-use super::{ErrorCode, Part, Udp};
+use super::{ErrorCode, Memory, Part, Udp};
 use crate::checksum::pseudo_header_v4;
 use crate::drop::DropReason;
 use crate::icmp::IcmpError;
@@ -8,12 +8,11 @@ use crate::mib::Snmp;
 use crate::netcore::NetCore;
 use crate::protocol::Verdict;
 use crate::skb::{PacketType, SkBuff};
-use crate::sync::Ordering;
 use crate::wire::icmpv4::Unreachable;
 use crate::wire::ipv4::IpProtocol;
 use crate::wire::udp::{UdpError, UdpHeader};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use softnet_dma_ring::ChecksumStatus;
+use softnet_dma_ring::{ChecksumStatus, Frame, FrameCache, lending};
 
 /// The addresses of a datagram, from its IP header.
 #[inline]
@@ -89,24 +88,57 @@ impl Udp {
     /// Queues a datagram to a socket, within its buffer and that of all.
     #[inline]
     pub(crate) fn queue(&mut self, net: &mut NetCore, slot: u32, skb: SkBuff) -> Verdict {
+        match self.room(slot, &mut net.cache) {
+            Some(room) => room.lend(skb.into_datagram()),
+            None => return self.queue_late(net, slot, skb),
+        }
+        net.mib().inc(Snmp::UdpInDatagrams);
+        Verdict::Delivered
+    }
+
+    /// Room for one datagram in a socket's queue, if there is any as far as one
+    /// look a pass says.
+    #[inline]
+    pub(crate) fn room(&mut self, slot: u32, cache: &mut FrameCache) -> Option<Room<'_>> {
+        let Some(Some(part)) = self.parts.get_mut(slot as usize) else {
+            return None;
+        };
+        if !part.dirty {
+            // The first of this pass: what came in an earlier one was read.
+            part.dirty = true;
+            self.dirty.push(slot);
+            self.memory.lent -= part.collect(cache);
+            if !part.holds {
+                part.holds = true;
+                self.holders.push(slot);
+            }
+        }
+        let memory = &mut self.memory;
+        if memory.lent >= memory.limit {
+            return None;
+        }
+        let room = part.queue.room()?;
+        Some(Room { room, memory })
+    }
+
+    /// Queues a datagram although there seems to be no room: the application, or
+    /// other applications, may have read meanwhile.
+    #[cold]
+    fn queue_late(&mut self, net: &mut NetCore, slot: u32, skb: SkBuff) -> Verdict {
+        if self.memory.lent >= self.memory.limit {
+            self.collect_from(LOOKED_AT, &mut net.cache);
+        }
         let Some(Some(part)) = self.parts.get_mut(slot as usize) else {
             return no_port(net, skb);
         };
-        let size = skb.frame().truesize() as u64;
-        if !part.has_room(size) {
-            return refuse(net, part, skb, DropReason::SocketRcvbuff);
-        }
-        if !self.memory.has_room(size) {
+        self.memory.lent -= part.collect(&mut net.cache);
+        let memory = &mut self.memory;
+        if memory.lent >= memory.limit {
             return refuse(net, part, skb, DropReason::ProtoMem);
         }
-        if let Err(full) = part.queue.push(skb) {
-            return refuse(net, part, full.0, DropReason::SocketRcvbuff);
-        }
-        part.enqueued = part.enqueued.wrapping_add(size);
-        self.memory.enqueued = self.memory.enqueued.wrapping_add(size);
-        if !part.dirty {
-            part.dirty = true;
-            self.dirty.push(slot);
+        match part.queue.room() {
+            Some(room) => Room { room, memory }.lend(skb.into_datagram()),
+            None => return refuse(net, part, skb, DropReason::SocketRcvbuff),
         }
         net.mib().inc(Snmp::UdpInDatagrams);
         Verdict::Delivered
@@ -139,6 +171,24 @@ impl Udp {
         if let Some(Some(part)) = self.parts.get(slot as usize).filter(|_| connected) {
             part.shared.set_error(code);
         }
+    }
+}
+
+/// Sockets whose frames are looked through for one datagram that finds the memory
+/// of all sockets in use: a flood must not make each of its packets expensive.
+const LOOKED_AT: usize = 64;
+
+/// Room for one datagram in a socket's queue.
+pub(crate) struct Room<'a> {
+    room: lending::Room<'a, Frame>,
+    memory: &'a mut Memory,
+}
+
+impl Room<'_> {
+    #[inline]
+    pub(crate) fn lend(self, datagram: Frame) {
+        self.room.lend(datagram);
+        self.memory.lent += 1;
     }
 }
 
@@ -183,40 +233,9 @@ fn refuse(net: &mut NetCore, part: &Part, skb: SkBuff, reason: DropReason) -> Ve
 }
 
 impl Part {
-    /// Whether `size` more bytes fit. One datagram always does, as in Linux, so
-    /// that a small buffer is not a dead one.
-    #[inline]
-    fn has_room(&mut self, size: u64) -> bool {
-        self.enqueued.wrapping_add(size) <= self.full_at || self.has_room_now(size)
-    }
-
-    /// Looks up how much the application has taken out. Its end has a cache line
-    /// of its own, so this waits until the answer depends on it.
-    #[cold]
-    fn has_room_now(&mut self, size: u64) -> bool {
-        let taken = self.taken();
-        self.full_at = taken.wrapping_add(self.rcvbuf);
-        let queued = self.enqueued.wrapping_sub(taken);
-        queued == 0 || queued + size <= self.rcvbuf
-    }
-
     fn count_drop(&self) {
         if let Some(part) = self.shared.parts.get(self.cpu) {
             part.drops.add(1);
         }
-    }
-}
-
-impl super::Memory {
-    #[inline]
-    fn has_room(&mut self, size: u64) -> bool {
-        self.enqueued.wrapping_add(size) <= self.full_at || self.has_room_now(size)
-    }
-
-    #[cold]
-    fn has_room_now(&mut self, size: u64) -> bool {
-        let taken = self.taken.load(Ordering::Relaxed);
-        self.full_at = taken.wrapping_add(self.limit);
-        self.enqueued.wrapping_sub(taken) + size <= self.limit
     }
 }

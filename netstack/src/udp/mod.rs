@@ -2,8 +2,10 @@
 //!
 //! A socket has two ends. The application holds the [`UdpSocket`]; each CPU
 //! holds a part of it, that queues the datagrams which that CPU receives. The
-//! two are joined by one single-producer ring a CPU, so that neither takes a
-//! lock and a datagram is never copied on its way.
+//! two are joined by one lending ring a CPU, so that neither takes a lock and a
+//! datagram is never copied on its way. The frames of datagrams that the
+//! application has copied out of are collected by the CPU: when the next one comes
+//! for that socket, when frames get scarce, or by the timer.
 
 mod headers;
 mod input;
@@ -17,14 +19,13 @@ pub(crate) use table::Binding;
 
 use crate::netcore::NetCore;
 use crate::notify::Notify;
-use crate::skb::SkBuff;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 use headers::HeaderCache;
-use softnet_dma_ring::spsc;
+use softnet_dma_ring::{Frame, FrameCache, lending};
 use softnet_softirq::Counter;
 use table::Table;
 
@@ -56,9 +57,6 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct PartShared {
-    /// Bytes that the application has taken out of this CPU's queue, ever.
-    /// Written by the application's end only.
-    pub(crate) dequeued: AtomicU64,
     /// Datagrams that this CPU dropped because the queue was full.
     pub(crate) drops: Counter,
 }
@@ -104,34 +102,29 @@ impl Shared {
 /// One CPU's part of a socket.
 pub(crate) struct Part {
     pub(crate) shared: Arc<Shared>,
-    queue: spsc::Producer<SkBuff>,
+    queue: lending::Lender<Frame>,
     cpu: usize,
-    /// Bytes that may wait in the queue.
-    rcvbuf: u64,
-    /// Bytes ever queued.
-    enqueued: u64,
-    /// What `enqueued` may come to, as of the last look at what the application
-    /// has taken out.
-    full_at: u64,
     /// Whether it is on the list of those to be told of new datagrams.
     dirty: bool,
+    /// Whether it is on the list of those with frames to collect.
+    holds: bool,
     pub(crate) ttl: u8,
     pub(crate) broadcast: bool,
 }
 
 impl Part {
-    /// Bytes that the application has taken out of this CPU's queue, ever.
-    fn taken(&self) -> u64 {
-        let shared = self.shared.parts.get(self.cpu);
-        shared.map_or(0, |part| part.dequeued.load(Ordering::Relaxed))
+    /// Takes the frames back that the application is done with. Returns how many
+    /// do not count any more.
+    #[inline(never)]
+    fn collect(&mut self, cache: &mut FrameCache) -> usize {
+        self.queue.collect(|frame| cache.free(frame))
     }
 }
 
 /// What makes a CPU's part of a socket.
 pub(crate) struct NewPart {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: spsc::Producer<SkBuff>,
-    pub(crate) rcvbuf: usize,
+    pub(crate) queue: lending::Lender<Frame>,
     pub(crate) ttl: u8,
     pub(crate) broadcast: bool,
 }
@@ -143,6 +136,10 @@ pub(crate) struct Udp {
     parts: Vec<Option<Part>>,
     /// Slots with new datagrams since the last [`wake`](Self::wake).
     dirty: Vec<u32>,
+    /// Slots that may have frames to collect.
+    holders: Vec<u32>,
+    /// Which of these is looked at next.
+    next_holder: usize,
     memory: Memory,
     headers: HeaderCache,
     /// Counts the changes of bindings.
@@ -152,28 +149,23 @@ pub(crate) struct Udp {
 /// What all sockets of a CPU may hold together (`net.ipv4.udp_mem`), so that
 /// applications that do not read cannot starve the NICs of frames.
 struct Memory {
-    limit: u64,
-    /// Bytes ever queued.
-    enqueued: u64,
-    /// What `enqueued` may come to, as of the last look at `taken`.
-    full_at: u64,
-    /// Bytes ever taken out, by all applications.
-    taken: Arc<AtomicU64>,
+    /// Frames.
+    limit: usize,
+    /// Frames that wait to be read, or to be collected.
+    lent: usize,
 }
 
 impl Udp {
-    pub(crate) fn new(cpu: usize, limit: u64, taken: Arc<AtomicU64>, seed: u64) -> Self {
+    /// All sockets together may hold `limit` frames.
+    pub(crate) fn new(cpu: usize, limit: usize, seed: u64) -> Self {
         Self {
             cpu,
             table: Table::new(seed),
             parts: Vec::new(),
             dirty: Vec::new(),
-            memory: Memory {
-                limit,
-                enqueued: 0,
-                full_at: limit,
-                taken,
-            },
+            holders: Vec::new(),
+            next_holder: 0,
+            memory: Memory { limit, lent: 0 },
             headers: HeaderCache::new(),
             generation: 0,
         }
@@ -214,14 +206,13 @@ impl Udp {
         }
         // So that marking a socket never allocates.
         self.dirty.reserve(self.parts.len() - self.dirty.len());
+        self.holders.reserve(self.parts.len() - self.holders.len());
         self.parts[at] = Some(Part {
             shared: new.shared,
             queue: new.queue,
             cpu: self.cpu,
-            rcvbuf: new.rcvbuf as u64,
-            enqueued: 0,
-            full_at: new.rcvbuf as u64,
             dirty: false,
+            holds: false,
             ttl: new.ttl,
             broadcast: new.broadcast,
         });
@@ -248,10 +239,10 @@ impl Udp {
         self.generation += 1;
         self.table.remove(slot);
         if let Some(Some(part)) = self.parts.get_mut(slot as usize).map(Option::take) {
-            // What the application has not read yet goes home with the queue,
-            // and nobody will count it as taken.
-            let left = part.enqueued.wrapping_sub(part.taken());
-            self.memory.enqueued = self.memory.enqueued.wrapping_sub(left);
+            // What is still in the queue goes home with it.
+            self.memory.lent -= part.queue.lent();
+            self.dirty.retain(|&dirty| dirty != slot);
+            self.holders.retain(|&holder| holder != slot);
         }
     }
 
@@ -261,6 +252,33 @@ impl Udp {
             .get(id.slot as usize)?
             .as_ref()
             .filter(|part| part.shared.id == id)
+    }
+
+    /// Takes back all frames that applications are done with.
+    pub(crate) fn collect(&mut self, cache: &mut FrameCache) {
+        self.collect_from(self.holders.len(), cache);
+    }
+
+    /// Takes frames back from the next `count` sockets that may have some.
+    fn collect_from(&mut self, count: usize, cache: &mut FrameCache) {
+        for _ in 0..count.min(self.holders.len()) {
+            if self.next_holder >= self.holders.len() {
+                self.next_holder = 0;
+            }
+            let Some(&slot) = self.holders.get(self.next_holder) else {
+                return;
+            };
+            let Some(Some(part)) = self.parts.get_mut(slot as usize) else {
+                continue;
+            };
+            self.memory.lent -= part.collect(cache);
+            part.holds = part.queue.lent() > 0;
+            if part.holds {
+                self.next_holder += 1;
+            } else {
+                self.holders.swap_remove(self.next_holder);
+            }
+        }
     }
 
     /// Tells the applications of sockets with new datagrams.

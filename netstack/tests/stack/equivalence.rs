@@ -68,7 +68,7 @@ impl Rig {
                 (format!("rx {reason:?}"), counters.rx_drops.load(reason)),
             ]
         });
-        let delivered = ("delivered".to_string(), counters.delivered.count());
+        let delivered = ("delivered".to_string(), counters.delivered());
         let drops_of = self.sockets.iter().map(|s| ("socket".into(), s.drops()));
         let mut all: Vec<_> = snmp.into_iter().chain(drops).collect();
         all.extend(drops_of);

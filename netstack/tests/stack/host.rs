@@ -149,7 +149,7 @@ impl Host {
     }
 
     pub(crate) fn delivered(&self) -> u64 {
-        self.over_cpus(|cpu| self.stack.counters(cpu).unwrap().delivered.count())
+        self.over_cpus(|cpu| self.stack.counters(cpu).unwrap().delivered())
     }
 
     pub(crate) fn snmp(&self, counter: Snmp) -> u64 {

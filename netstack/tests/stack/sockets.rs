@@ -2,7 +2,7 @@
 
 use super::host::{Host, OURS, PEER, Packet, SECOND, Shape, datagram, peer};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use softnet_netstack::{BindError, DropReason, RecvError, SendError, Snmp, UdpOptions};
+use softnet_netstack::{BindError, DropReason, NicOptions, RecvError, SendError, Snmp, UdpOptions};
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
@@ -90,6 +90,33 @@ fn connected_sockets_share_a_port_by_their_peers() {
     let mut others = [heard(), heard()];
     others.sort_unstable();
     assert_eq!(others, [3999, 4010]);
+}
+
+/// More sockets than frames: what they have read lies in their queues until it is
+/// collected, and counts as held until then.
+#[test]
+fn frames_that_were_read_come_back_from_sockets_that_hear_nothing_more() {
+    let shape = Shape {
+        frames: 256,
+        nic: NicOptions {
+            ring: Some(64),
+            ..NicOptions::default()
+        },
+        ..Shape::default()
+    };
+    let mut host = Host::with(&shape);
+    let mut sockets: Vec<_> = (0..400).map(|n| host.bind(1000 + n)).collect();
+    let mut buffer = [0; 4];
+    for (socket, port) in sockets.iter_mut().zip(1000..) {
+        host.receive(&datagram(9, port, b"data"));
+        let (len, from) = socket.try_recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..len], from), (&b"data"[..], peer(9)));
+    }
+    assert_eq!(host.all_drops(), 0);
+    // With time alone all but those of the ring and the stock come home.
+    let held = host.stack.pool().count_free();
+    host.advance(2 * SECOND);
+    assert!(host.stack.pool().count_free() > held);
 }
 
 #[test]

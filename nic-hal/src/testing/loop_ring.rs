@@ -11,7 +11,7 @@ use crate::nic::QueueId;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use softnet_dma_ring::{DmaRegion, DmaRing, Frame, FrameBatch, RingFull};
+use softnet_dma_ring::{DmaRegion, DmaRing, Frame, FrameBatch, FrameCache, RingFull};
 use std::sync::{Mutex, PoisonError};
 
 /// A counter on a cache line of its own, since each has one writer.
@@ -25,6 +25,9 @@ pub(super) struct Descriptors {
     /// The stack writes `offset << 16 | length` of a buffer in the region; the
     /// port overwrites it with the length that it has received.
     words: Box<[AtomicU64]>,
+    /// How many of the words are descriptors: there are more, up to a power of two,
+    /// so that a mask finds the place of one.
+    len: u16,
     /// Descriptors that the device may work on, counted from the start.
     tail: Counter,
     /// Descriptors that the device has finished, counted from the start.
@@ -48,8 +51,12 @@ pub(super) struct Buffer {
 
 impl Descriptors {
     fn new(len: u16) -> Self {
+        let len = len.clamp(1, 1 << 15);
         Self {
-            words: (0..len.max(1)).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..len.next_power_of_two())
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            len,
             tail: Counter::default(),
             completed: Counter::default(),
             reaped: Counter::default(),
@@ -59,7 +66,7 @@ impl Descriptors {
     }
 
     fn word(&self, count: u64) -> &AtomicU64 {
-        &self.words[(count % self.words.len() as u64) as usize]
+        &self.words[count as usize & (self.words.len() - 1)]
     }
 
     /// Whether frames wait for the stack to reap them.
@@ -162,9 +169,6 @@ struct Ring {
     reaped: u64,
     /// `completed`, as last seen.
     seen: u64,
-    /// Slots of the next post and of the next reap.
-    post_at: usize,
-    reap_at: usize,
 }
 
 impl Ring {
@@ -177,21 +181,15 @@ impl Ring {
             posted: 0,
             reaped: 0,
             seen: 0,
-            post_at: 0,
-            reap_at: 0,
         }
     }
 
     fn free_slots(&self) -> usize {
         if self.shared.is_open() {
-            self.slots.len() - (self.posted - self.reaped) as usize
+            usize::from(self.shared.len) - (self.posted - self.reaped) as usize
         } else {
             0
         }
-    }
-
-    fn wrapped(&self, at: usize) -> usize {
-        if at == self.slots.len() { 0 } else { at }
     }
 
     #[inline(always)]
@@ -211,9 +209,10 @@ impl Ring {
         // one, which the port then finds unmapped.
         let offset = frame.dma_addr().0.wrapping_sub(self.base);
         let word = offset << 16 | len.min(0xffff) as u64;
-        self.shared.words[self.post_at].store(word, Ordering::Relaxed);
-        self.slots[self.post_at] = Some(frame);
-        self.post_at = self.wrapped(self.post_at + 1);
+        self.shared.word(self.posted).store(word, Ordering::Relaxed);
+        let at = self.posted as usize & (self.slots.len() - 1);
+        // The slot is empty; saying so saves the look whether to drop.
+        core::mem::forget(self.slots[at].replace(frame));
         self.posted += 1;
     }
 
@@ -248,37 +247,26 @@ impl Ring {
         if !self.has_finished() {
             return None;
         }
-        let word = self.shared.words[self.reap_at].load(Ordering::Relaxed);
-        let frame = self.slots[self.reap_at].take()?;
-        self.reap_at = self.wrapped(self.reap_at + 1);
+        let word = self.shared.word(self.reaped).load(Ordering::Relaxed);
+        let at = self.reaped as usize & (self.slots.len() - 1);
+        let frame = self.slots[at].take()?;
         self.reaped += 1;
         self.publish_reaped();
         Some((frame, word as usize))
     }
 
-    /// Moves at most `max` finished frames to `out`, each with what the port has
-    /// put into its descriptor told to `finish`. Returns how many.
+    /// Passes at most `max` finished frames to `take`, each with what the port has
+    /// put into its descriptor. Returns how many.
     #[inline]
-    fn reap_into(
-        &mut self,
-        out: &mut FrameBatch,
-        max: usize,
-        finish: impl Fn(&mut Frame, usize),
-    ) -> usize {
-        let count = self.finished(max.min(out.remaining_capacity()));
-        let mut left = count;
-        while left > 0 {
-            let run = left.min(self.slots.len() - self.reap_at);
-            let slots = &mut self.slots[self.reap_at..][..run];
-            let words = &self.shared.words[self.reap_at..][..run];
-            for (slot, word) in slots.iter_mut().zip(words) {
-                if let Some(mut frame) = slot.take() {
-                    finish(&mut frame, word.load(Ordering::Relaxed) as usize);
-                    out.push(frame);
-                }
+    fn reap_each(&mut self, max: usize, mut take: impl FnMut(Frame, usize)) -> usize {
+        let count = self.finished(max);
+        let (slots, words) = (&mut *self.slots, &*self.shared.words);
+        let mask = slots.len().min(words.len()) - 1;
+        for at in self.reaped..self.reaped + count as u64 {
+            let at = at as usize & mask;
+            if let Some(frame) = slots[at].take() {
+                take(frame, words[at].load(Ordering::Relaxed) as usize);
             }
-            self.reap_at = self.wrapped(self.reap_at + run);
-            left -= run;
         }
         self.reaped += count as u64;
         self.publish_reaped();
@@ -345,11 +333,30 @@ impl DmaRing for LoopRx {
         self.0.free_slots()
     }
 
-    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
-        self.0.reap_into(out, max, |frame, len| {
+    #[inline]
+    fn refill(&mut self, cache: &mut FrameCache) -> bool {
+        let missing = self.0.free_slots();
+        let ring = &mut self.0;
+        let posted = cache.alloc_each(missing, |frame| {
+            let room = frame.tailroom();
+            ring.put(frame, room);
+        });
+        self.0.kick();
+        posted == missing
+    }
+
+    #[inline]
+    fn reap_each(&mut self, max: usize, mut take: impl FnMut(Frame)) -> usize {
+        self.0.reap_each(max, |mut frame, len| {
             // The port does not write more than the frame holds.
             let _ = frame.set_len(len);
+            take(frame);
         })
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        let max = max.min(out.remaining_capacity());
+        self.reap_each(max, |frame| out.push(frame))
     }
 }
 
@@ -391,6 +398,11 @@ impl DmaRing for LoopTx {
     }
 
     fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
-        self.0.reap_into(out, max, |_, _| {})
+        let max = max.min(out.remaining_capacity());
+        self.0.reap_each(max, |frame, _| out.push(frame))
+    }
+
+    fn reap_home(&mut self, cache: &mut FrameCache) -> usize {
+        self.0.reap_each(usize::MAX, |frame, _| cache.free(frame))
     }
 }
