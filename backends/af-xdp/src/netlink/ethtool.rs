@@ -3,7 +3,7 @@
 
 use super::attributes::{Attribute, Attributes, Read, attribute, nest};
 use super::error::Refusal;
-use super::uapi::{bitset, channels, features, header, rings};
+use super::uapi::{bitset, channels, features, header, linkmodes, rings};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +98,23 @@ pub struct Rings {
     pub rx_max: u32,
     /// The most that a transmit ring can have.
     pub tx_max: u32,
+}
+
+/// The speed of an interface's link (`ethtool`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LinkSpeed {
+    /// In Mbit/s; `None` when the driver does not know, as without a carrier.
+    pub mbps: Option<u32>,
+    /// Whether both ends may send at once.
+    pub full_duplex: bool,
+}
+
+pub(super) fn parse_speed(answer: &Attributes) -> LinkSpeed {
+    let known = |mbps: &u32| !matches!(*mbps, 0 | linkmodes::SPEED_UNKNOWN);
+    LinkSpeed {
+        mbps: answer.u32(linkmodes::SPEED).filter(known),
+        full_duplex: answer.u8(linkmodes::DUPLEX) == Some(linkmodes::DUPLEX_FULL),
+    }
 }
 
 /// The features of an interface (`ethtool -k`), by the kernel's names, as

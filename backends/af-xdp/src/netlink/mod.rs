@@ -20,7 +20,7 @@ mod xdp;
 
 pub use driver::DriverInfo;
 pub use error::{NetlinkError, Said};
-pub use ethtool::{ChannelCounts, Channels, Features, Rings};
+pub use ethtool::{ChannelCounts, Channels, Features, LinkSpeed, Rings};
 pub use link::{Link, XdpAttachment, XdpMode};
 pub use netdev::{
     Deferral, Direction, Napi, Queue, RxMetadata, XdpDevice, XdpFeatures, XskFeatures,
@@ -125,6 +125,16 @@ impl Interface {
         let answer = self.ethtool(message::CHANNELS_GET);
         let answer = self.known(answer, "reading the channels")?;
         Ok(first(answer).map(|answer| ethtool::parse_channels(&answer)))
+    }
+
+    /// The speed of its link.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn speed(&self) -> Result<Option<LinkSpeed>, NetlinkError> {
+        let answer = self.ethtool(message::LINKMODES_GET);
+        let answer = self.known(answer, "reading the speed")?;
+        Ok(first(answer).map(|answer| ethtool::parse_speed(&answer)))
     }
 
     /// Its rings.

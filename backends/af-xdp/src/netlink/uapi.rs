@@ -13,6 +13,7 @@ pub(super) mod header {
 /// `ETHTOOL_MSG_*`, from user space.
 pub(super) mod ethtool {
     pub(crate) const FAMILY: &str = "ethtool";
+    pub(crate) const LINKMODES_GET: u8 = 4;
     pub(crate) const FEATURES_GET: u8 = 11;
     pub(crate) const FEATURES_SET: u8 = 12;
     pub(crate) const RINGS_GET: u8 = 15;
@@ -32,6 +33,15 @@ pub(super) mod channels {
     pub(crate) const RX_COUNT: u16 = 6;
     pub(crate) const TX_COUNT: u16 = 7;
     pub(crate) const COMBINED_COUNT: u16 = 9;
+}
+
+/// `ETHTOOL_A_LINKMODES_*`.
+pub(super) mod linkmodes {
+    pub(crate) const SPEED: u16 = 5;
+    pub(crate) const DUPLEX: u16 = 6;
+    /// `SPEED_UNKNOWN` and `DUPLEX_FULL` (linux/ethtool.h).
+    pub(crate) const SPEED_UNKNOWN: u32 = u32::MAX;
+    pub(crate) const DUPLEX_FULL: u8 = 1;
 }
 
 /// `ETHTOOL_A_RINGS_*`.

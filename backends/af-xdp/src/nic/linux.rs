@@ -343,18 +343,23 @@ impl Kernel for Linux {
     }
 
     fn facts(&self) -> Option<Facts> {
-        let (link, queues) = self.with_interface(|interface| {
+        let (link, queues, speed) = self.with_interface(|interface| {
             let link = interface.link().ok()?;
-            Some((link, interface.rx_queues().ok()?))
+            let speed = interface.speed().ok()?;
+            Some((link, interface.rx_queues().ok()?, speed))
         })?;
+        let up = link.up && link.carrier;
         Some(Facts {
             mac: link.mac.unwrap_or(MacAddress([0; 6])),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
             queues: u16::try_from(queues).unwrap_or(u16::MAX),
             link: LinkState {
-                up: link.up && link.carrier,
-                speed_mbps: 0,
-                full_duplex: true,
+                up,
+                speed_mbps: speed
+                    .and_then(|speed| speed.mbps)
+                    .filter(|_| up)
+                    .unwrap_or(0),
+                full_duplex: speed.is_some_and(|speed| speed.full_duplex),
             },
         })
     }

@@ -21,6 +21,7 @@ use softnet_nic_hal::{
 use stats::Totals;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use watchdog::Watch;
 
@@ -43,6 +44,8 @@ pub struct Nic<K: Kernel> {
     /// The open queues, for the packet path.
     queues: ArcSwapOption<Vec<Arc<CellOf<K>>>>,
     state: Mutex<State>,
+    /// Times that the handler was told of the link.
+    link_changes: Arc<AtomicU64>,
     /// As the interface was when it was last seen.
     facts: Mutex<Facts>,
 }
@@ -81,6 +84,7 @@ impl<K: Kernel> Nic<K> {
             busy_poll,
             queues: ArcSwapOption::empty(),
             state: Mutex::default(),
+            link_changes: Arc::default(),
             facts: Mutex::new(facts),
         }))
     }
@@ -209,6 +213,14 @@ impl<K: Kernel> Nic<K> {
         Shape { rx, tx }
     }
 
+    fn watch_link(&self, irq: Arc<dyn IrqHandler>) -> Box<dyn Send + Sync> {
+        let count = self.link_changes.clone();
+        self.kernel.watch_link(Box::new(move || {
+            irq.link_changed();
+            count.fetch_add(1, Ordering::SeqCst);
+        }))
+    }
+
     /// Closes sockets, and takes down what feeds them.
     fn shut(&self, state: &mut State, cells: &[Arc<CellOf<K>>], mode: Mode) {
         for cell in cells {
@@ -274,7 +286,7 @@ impl<K: Kernel> NicHal for Nic<K> {
         state.session = Some(Session {
             mode,
             watch: Watch::new(cells.len()),
-            _link: self.kernel.watch_link(Box::new(move || irq.link_changed())),
+            _link: self.watch_link(irq),
         });
         self.queues.store(Some(Arc::new(cells)));
         Ok(pairs)
@@ -315,6 +327,7 @@ impl<K: Kernel> NicHal for Nic<K> {
 
     fn ethtool_stats(&self, visit: &mut dyn FnMut(&'static str, u64)) {
         self.totals().visit(visit);
+        visit("link_changes", self.link_changes.load(Ordering::SeqCst));
     }
 
     fn watchdog(&self, now_ns: u64) -> WatchdogReport {

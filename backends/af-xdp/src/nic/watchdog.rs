@@ -51,6 +51,7 @@ impl Watch {
 impl<K: Kernel> Nic<K> {
     pub(super) fn watch(&self, now_ns: u64) -> WatchdogReport {
         let Some(facts) = self.kernel.facts() else {
+            self.abandon();
             return WatchdogReport {
                 gone: true,
                 ..WatchdogReport::default()
@@ -60,6 +61,13 @@ impl<K: Kernel> Nic<K> {
             link: facts.link,
             tx_hang: self.hung(facts.link.up, now_ns),
             gone: false,
+        }
+    }
+
+    fn abandon(&self) {
+        let queues = self.queues.load();
+        for cell in queues.iter().flat_map(|queues| queues.iter()) {
+            cell.abandon();
         }
     }
 

@@ -170,7 +170,10 @@ pub(crate) struct Attached {
 /// keeps still, by contract. Whoever else finds it held goes away.
 pub(crate) struct Cell<R, T> {
     pub(crate) id: QueueId,
+    /// The rings reach the kernel, and the kernel the device.
     open: AtomicBool,
+    /// The socket was closed.
+    closed: AtomicBool,
     retired: AtomicU32,
     /// Frames that a ring has taken from the kernel and not given to the stack yet.
     pub(crate) rx_left: AtomicU32,
@@ -208,6 +211,7 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
         Self {
             id,
             open: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
             retired: AtomicU32::new(0),
             rx_left: AtomicU32::new(0),
             tx_left: AtomicU32::new(0),
@@ -238,6 +242,12 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// The device is gone: the rings take nothing and give nothing any more, and the
+    /// queue does not interrupt.
+    pub(crate) fn abandon(&self) {
+        self.open.store(false, Ordering::Relaxed);
     }
 
     /// Interrupts if the queue is unmasked and completions are pending. Called by the
@@ -298,7 +308,8 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
     /// socket is closed and no handler runs. The frames that the kernel held are
     /// returned. The second close finds nothing left to do.
     pub(crate) fn close(&self) -> Vec<Frame> {
-        if !self.open.swap(false, Ordering::AcqRel) {
+        self.open.store(false, Ordering::Relaxed);
+        if self.closed.swap(true, Ordering::AcqRel) {
             return Vec::new();
         }
         (self.unfeed)();
@@ -334,7 +345,7 @@ impl<R: RxQueue, T: TxQueue> Completions for Cell<R, T> {
 
     #[inline]
     fn in_flight(&self) -> bool {
-        self.tx_held.load(Ordering::Relaxed) != 0
+        self.is_open() && self.tx_held.load(Ordering::Relaxed) != 0
     }
 }
 

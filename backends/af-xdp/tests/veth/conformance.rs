@@ -1,6 +1,8 @@
 //! The contract of every NIC, with the kernel as the hardware.
 
-use super::support::{OURS, PEER, PacketSocket, events, in_namespace, ip, small, veth, wait_for};
+use super::support::{
+    OURS, PEER, PacketSocket, counter, events, in_namespace, ip, small, veth, wait_for,
+};
 use softnet_af_xdp::events::{EventLoop, Events};
 use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Mode, ModeChoice, Umem};
 use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
@@ -84,6 +86,24 @@ impl Harness for Veth {
             });
         }
         self.events.poll();
+    }
+
+    fn set_link_up(&mut self, up: bool) -> bool {
+        let told = counter(&self.nic, "link_changes");
+        let state = if up { "up" } else { "down" };
+        ip(&format!("link set {PEER} {state}")).unwrap();
+        wait_for("the link", || self.is_up() == up);
+        if self.is_open() {
+            wait_for("the word of it", || {
+                counter(&self.nic, "link_changes") > told
+            });
+        }
+        true
+    }
+
+    fn unplug(&mut self) -> bool {
+        ip(&format!("link del {OURS}")).unwrap();
+        true
     }
 }
 

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 mod conformance;
+mod life;
 mod support;
 mod traffic;

@@ -3,6 +3,7 @@
 
 use softnet_af_xdp::events::Events;
 use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Umem, UmemConfig};
+use softnet_dma_ring::{DmaRing, Frame};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::{IrqHandler, MacAddress, NicHal, OpenConfig, QueueId, Queues};
 use std::ffi::CString;
@@ -259,4 +260,80 @@ pub(crate) fn packet(to: MacAddress, len: usize, seed: usize) -> Vec<u8> {
     bytes[..6].copy_from_slice(&to.0);
     bytes[6..14].copy_from_slice(&[2, 0, 0, 0, 0xaa, 0xbb, 0x88, 0xb5]);
     bytes
+}
+
+/// A UDP datagram over IPv4 whose source port is `seed`, without checksums.
+pub(crate) fn datagram(to: MacAddress, seed: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 60];
+    bytes[..6].copy_from_slice(&to.0);
+    bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0xaa, 0xbb]);
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    bytes[14..24].copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17]);
+    bytes[26..34].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 1]);
+    bytes[34..36].copy_from_slice(&seed.to_be_bytes());
+    bytes[36..40].copy_from_slice(&[0, 7, 0, 26]);
+    bytes
+}
+
+/// The rings of one queue.
+pub(crate) type Pair =
+    softnet_nic_hal::QueuePair<<AfXdpNic as NicHal>::Rx, <AfXdpNic as NicHal>::Tx>;
+
+/// Posts and kicks that many empty frames.
+pub(crate) fn post_rx(pair: &mut Pair, umem: &Umem, count: usize) {
+    for _ in 0..count {
+        pair.rx.post(umem.pool().alloc().unwrap()).unwrap();
+    }
+    pair.rx.kick();
+}
+
+/// The next frame of a ring.
+pub(crate) fn reap_one(ring: &mut dyn DmaRing) -> Frame {
+    let mut frame = None;
+    wait_for("a frame", || {
+        frame = ring.reap();
+        frame.is_some()
+    });
+    frame.unwrap()
+}
+
+/// The next frame of the peer.
+pub(crate) fn arrival(peer: &PacketSocket) -> Vec<u8> {
+    let mut frame = None;
+    wait_for("a frame at the peer", || {
+        frame = peer.receive();
+        frame.is_some()
+    });
+    frame.unwrap()
+}
+
+/// Sends a packet in a frame of the UMEM, and reaps it.
+pub(crate) fn send(pair: &mut Pair, umem: &Umem, bytes: &[u8]) {
+    let mut frame = umem.pool().alloc().unwrap();
+    frame.put(bytes.len()).unwrap().copy_from_slice(bytes);
+    pair.tx.post(frame).unwrap();
+    pair.tx.kick();
+    drop(reap_one(&mut pair.tx));
+}
+
+/// A frame comes from the peer, goes back as it is, and the ring has its chunk again.
+pub(crate) fn echo(pair: &mut Pair, peer: &PacketSocket, bytes: &[u8]) {
+    peer.send(bytes);
+    let frame = reap_one(&mut pair.rx);
+    assert!(frame.data() == bytes, "{} bytes, received", bytes.len());
+    pair.tx.post(frame).unwrap();
+    pair.tx.kick();
+    assert!(arrival(peer) == bytes, "{} bytes, sent", bytes.len());
+    drop(reap_one(&mut pair.tx));
+}
+
+/// One of the NIC's own counters.
+pub(crate) fn counter(nic: &AfXdpNic, name: &str) -> u64 {
+    let mut value = None;
+    nic.ethtool_stats(&mut |have, count| {
+        if have == name {
+            value = Some(count);
+        }
+    });
+    value.unwrap()
 }
