@@ -1,7 +1,7 @@
 //! A stack with emulated NICs: one owner of everything.
 
 #[cfg(feature = "af-xdp")]
-mod events;
+mod af_xdp;
 mod nic;
 mod together;
 mod watch;
@@ -11,8 +11,6 @@ use nic::EmulatedNic;
 use softnet_e1000::ProbeError;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;
-#[cfg(feature = "af-xdp")]
-use softnet_netstack::StackParts;
 use softnet_netstack::{IfIndex, Interface, Stack, StackConfig, StackError, ThreadOptions};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::wire::Wire;
@@ -70,6 +68,14 @@ pub enum MachineError {
     #[cfg(feature = "af-xdp")]
     #[error(transparent)]
     Events(#[from] softnet_af_xdp::events::EventsError),
+    /// The kernel does not take the frames' memory.
+    #[cfg(feature = "af-xdp")]
+    #[error(transparent)]
+    Umem(#[from] softnet_af_xdp::UmemError),
+    /// The machine's frames do not lie in memory that the kernel knows.
+    #[cfg(feature = "af-xdp")]
+    #[error("the machine's frames are no UMEM: make it with Machine::on_umem")]
+    NoUmem,
     /// A device's thread could not be started.
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),
@@ -113,9 +119,9 @@ pub struct Machine {
     nics: Vec<EmulatedNic>,
     stack: Stack,
     bus: PciBus,
-    /// Where CPUs wait for sockets of the kernel, on the real clock.
+    /// On the real clock.
     #[cfg(feature = "af-xdp")]
-    events: Option<Arc<softnet_af_xdp::events::Events>>,
+    kernel: Option<af_xdp::KernelSide>,
     time: Time,
     clock: Arc<dyn Clock>,
     threaded: bool,
@@ -131,26 +137,50 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Stack`] says what of the configuration cannot be.
     pub fn new(config: &StackConfig, time: Time) -> Result<Self, MachineError> {
-        let clock: Arc<dyn Clock> = match &time {
-            Time::Real => Arc::new(MonotonicClock::new()),
-            Time::Virtual(clock) => clock.clone(),
-        };
-        let irqs = Arc::new(IrqTable::new(config.cpus));
         #[cfg(feature = "af-xdp")]
-        let (stack, events) = stack_on_events(config, &time, &clock, &irqs)?;
+        return Self::make(config, time, None);
         #[cfg(not(feature = "af-xdp"))]
-        let stack = Stack::new(config, &clock)?;
-        Ok(Self {
+        {
+            let (clock, irqs) = ground(config, &time);
+            let stack = Stack::new(config, &clock)?;
+            Ok(Self::assemble(stack, time, clock, irqs))
+        }
+    }
+
+    /// The CPUs wait for sockets of the kernel; on time that stands still there is no
+    /// use for that.
+    #[cfg(feature = "af-xdp")]
+    fn make(
+        config: &StackConfig,
+        time: Time,
+        umem: Option<Arc<softnet_af_xdp::Umem>>,
+    ) -> Result<Self, MachineError> {
+        let (clock, irqs) = ground(config, &time);
+        let kernel = match time {
+            Time::Real => Some(af_xdp::KernelSide::new(&irqs, umem)?),
+            Time::Virtual(_) => None,
+        };
+        let stack = match &kernel {
+            Some(kernel) => kernel.stack(config, &clock)?,
+            None => Stack::new(config, &clock)?,
+        };
+        let mut machine = Self::assemble(stack, time, clock, irqs);
+        machine.kernel = kernel;
+        Ok(machine)
+    }
+
+    fn assemble(stack: Stack, time: Time, clock: Arc<dyn Clock>, irqs: Arc<IrqTable>) -> Self {
+        Self {
             nics: Vec::new(),
             stack,
             bus: PciBus::new(irqs),
             #[cfg(feature = "af-xdp")]
-            events,
+            kernel: None,
             time,
             clock,
             threaded: false,
             next_mac: 0x56,
-        })
+        }
     }
 
     /// Plugs an emulated 82540EM into the bus and into `wire`, binds the e1000
@@ -201,6 +231,10 @@ impl Machine {
         if let Some(at) = self.nics.iter().position(|nic| nic.dev() == dev) {
             let mut nic = self.nics.swap_remove(at);
             nic.pull_out(&self.bus);
+        }
+        #[cfg(feature = "af-xdp")]
+        if let Some(kernel) = &mut self.kernel {
+            kernel.remove(dev);
         }
         Ok(())
     }
@@ -343,8 +377,8 @@ impl Machine {
     /// Lets at most so many nanoseconds pass on the real clock.
     fn rest(&mut self, ns: u64) {
         #[cfg(feature = "af-xdp")]
-        if let ([], Some(events)) = (&self.nics[..], &self.events) {
-            return self.stack.sleep(Some(ns), |ns| events.wait(ns));
+        if let ([], Some(kernel)) = (&self.nics[..], &self.kernel) {
+            return self.stack.sleep(Some(ns), |ns| kernel.wait(ns));
         }
         match &mut self.nics[..] {
             [only] => only.wait(ns),
@@ -386,26 +420,14 @@ impl Machine {
     }
 }
 
-/// A stack whose CPUs wait for sockets of the kernel. Time that stands still has
-/// no use for that.
-#[cfg(feature = "af-xdp")]
-fn stack_on_events(
-    config: &StackConfig,
-    time: &Time,
-    clock: &Arc<dyn Clock>,
-    irqs: &Arc<IrqTable>,
-) -> Result<(Stack, Option<Arc<softnet_af_xdp::events::Events>>), MachineError> {
-    if matches!(time, Time::Virtual(_)) {
-        return Ok((Stack::new(config, clock)?, None));
-    }
-    let events = softnet_af_xdp::events::Events::new(irqs.clone())?;
-    let mut idle = |cpu| events::idle(&events, cpu);
-    let parts = StackParts {
-        idle: Some(&mut idle),
-        ..StackParts::default()
+/// A clock and interrupt lines.
+fn ground(config: &StackConfig, time: &Time) -> (Arc<dyn Clock>, Arc<IrqTable>) {
+    let clock: Arc<dyn Clock> = match time {
+        Time::Real => Arc::new(MonotonicClock::new()),
+        Time::Virtual(clock) => clock.clone(),
     };
-    let stack = Stack::with_parts(config, clock, parts)?;
-    Ok((stack, Some(events)))
+    // The stack refuses other numbers.
+    (clock, Arc::new(IrqTable::new(config.cpus.clamp(1, 64))))
 }
 
 impl Progress {

@@ -7,10 +7,12 @@
 //! Counters are read one after the other while the packets go on: a report of
 //! a machine at rest adds up, one of a machine at work nearly does.
 
+mod below;
 mod device;
 mod json;
 mod text;
 
+pub use below::NicDrops;
 pub use device::{DeviceReport, QueueReport};
 
 use crate::machine::Nic;
@@ -42,6 +44,9 @@ pub struct Report {
     pub protocols: Protocols,
     /// Dropped packets by reason, those of the most frequent one first.
     pub drops: Vec<Drops>,
+    /// Packets that were lost before they reached the stack, or after they left it,
+    /// as far as NICs tell why.
+    pub nic_drops: Vec<NicDrops>,
 }
 
 /// What the protocols of all CPUs have counted together.
@@ -92,12 +97,14 @@ impl Report {
             let counters = stack.softnet_counters(cpu)?;
             Some(counters.snapshot(CpuId(cpu as u32)))
         });
+        let devices = device::gather(stack, nics);
         Self {
             time_ns,
             interrupts: bus.irqs().snapshot(),
             softirqs: cpus.filter_map(|cpu| stack.softirq_stats(cpu)).collect(),
             softnet: softnet.collect(),
-            devices: device::gather(stack, nics),
+            nic_drops: below::gather(&devices),
+            devices,
             protocols: Protocols::gather(stack),
             drops: Drops::gather(stack),
         }

@@ -1,7 +1,7 @@
 //! A report as text.
 
 use super::json::model_counters;
-use super::{Counters, DeviceReport, Drops, Protocols, Report};
+use super::{Counters, DeviceReport, Drops, NicDrops, Protocols, Report};
 use softnet_netstack::Snmp;
 use softnet_nic_hal::LinkState;
 use softnet_softirq::ProcSoftirqs;
@@ -19,16 +19,19 @@ impl Display for Report {
             write!(f, "\n{device}")?;
         }
         writeln!(f, "\n# /proc/net/snmp\n{}", self.protocols)?;
-        write_drops(f, &self.drops)
+        write_drops(f, &self.drops, &self.nic_drops)
     }
 }
 
-fn write_drops(f: &mut Formatter<'_>, drops: &[Drops]) -> fmt::Result {
+fn write_drops(f: &mut Formatter<'_>, drops: &[Drops], below: &[NicDrops]) -> fmt::Result {
     writeln!(f, "# drops by reason")?;
-    if drops.is_empty() {
+    if drops.is_empty() && below.is_empty() {
         writeln!(f, "none")?;
     }
     for drop in drops {
+        writeln!(f, "{drop}")?;
+    }
+    for drop in below {
         writeln!(f, "{drop}")?;
     }
     Ok(())

@@ -39,7 +39,8 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line
+    let words: Vec<_> = line.split_whitespace().collect();
+    words.join(" ")
 }
 
 /// Tells what is wrong with the arguments in one line, or shows the help that was
@@ -80,6 +81,12 @@ mod tests {
         let outer: Result<()> = Err(outer).context("cannot start");
         let line = outer.map_err(|error| one_line(&error));
         assert_eq!(line, Err("cannot start: x: no such file".to_owned()));
+    }
+
+    #[test]
+    fn a_cause_of_several_lines_is_told_in_one() {
+        let error = anyhow::Error::msg("eth1 cannot be opened:\n  copy: no\n  skb: no");
+        assert_eq!(one_line(&error), "eth1 cannot be opened: copy: no skb: no");
     }
 
     #[test]

@@ -24,6 +24,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long the link may take before the user is told that it is down.
 const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether the NIC is still there.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What the stack did, at the end or at an interval.
 #[derive(Serialize)]
 struct State<'a> {
@@ -40,7 +43,10 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
         seed,
         ..StackConfig::default()
     };
-    let mut machine = Machine::new(&config, Time::Real)?;
+    let mut machine = match &args.nic {
+        Nic::E1000 => Machine::new(&config, Time::Real)?,
+        Nic::AfXdp(interface) => af_xdp::machine(&config, interface)?,
+    };
     let eth0 = plug_in(&mut machine, args, seed)?;
     configure(&mut machine, eth0, args)?;
     let services = Services::start(&mut machine)?;
@@ -48,9 +54,13 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     machine.start(&threads(args))?;
     let up = machine.wait_for_link(eth0, LINK_PATIENCE)?;
     announce(args, namespace.is_some(), up);
-    serve(&mut machine, &services, args, &interrupted)?;
+    af_xdp::announce(&machine, eth0);
+    let gone = serve(&mut machine, eth0, &services, args, &interrupted)?;
     machine.stop().context("the machine broke down")?;
     print(&mut machine, &services, args.json)?;
+    if gone {
+        bail!("the interface is gone: it was deleted, or its device was unplugged");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,41 +163,41 @@ fn announce(args: &Run, own_namespace: bool, up: bool) {
     }
 }
 
-/// Waits for the end, and prints the counters now and then.
+/// Waits for the end, and prints the counters now and then. Returns whether it came
+/// to an end because the NIC is gone.
 fn serve(
     machine: &mut Machine,
+    eth0: IfIndex,
     services: &Services,
     args: &Run,
     interrupted: &Receiver<()>,
-) -> Result<()> {
+) -> Result<bool> {
+    let interface = machine.interface(eth0)?;
     let start = Instant::now();
     let end = args.duration.and_then(|after| start.checked_add(after));
     let mut next = args.stats_interval.map(|interval| start + interval);
-    loop {
+    while !interface.is_gone() {
+        let look = Instant::now() + LOOK;
         let until = [end, next].into_iter().flatten().min();
-        if !wait(interrupted, until) || end.is_some_and(|end| end <= Instant::now()) {
-            return Ok(());
+        if !wait(interrupted, until.map_or(look, |until| until.min(look)))
+            || end.is_some_and(|end| end <= Instant::now())
+        {
+            return Ok(false);
         }
-        if let (Some(interval), Some(due)) = (args.stats_interval, &mut next) {
+        if let (Some(interval), Some(due)) = (args.stats_interval, &mut next)
+            && *due <= Instant::now()
+        {
             *due += interval;
             print_interval(machine, services, args.json, start.elapsed())?;
         }
     }
+    Ok(true)
 }
 
 /// Returns whether the time has come, and not an interruption.
-fn wait(interrupted: &Receiver<()>, until: Option<Instant>) -> bool {
-    match until {
-        None => {
-            // Whether the sender speaks or is gone: it is over.
-            let _ = interrupted.recv();
-            false
-        }
-        Some(until) => {
-            let left = until.saturating_duration_since(Instant::now());
-            interrupted.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
-        }
-    }
+fn wait(interrupted: &Receiver<()>, until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    interrupted.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
 }
 
 fn print(machine: &mut Machine, services: &Services, json: bool) -> Result<()> {
