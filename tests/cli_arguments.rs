@@ -133,7 +133,9 @@ fn what_is_for_another_nic_is_refused() {
 #[cfg(not(feature = "af-xdp"))]
 #[test]
 fn an_interface_without_af_xdp_built_in_says_how_to_build_it_in() {
-    fails(&run_af_xdp(&[]), "cargo build --release --features af-xdp");
+    let build = "cargo build --release --features af-xdp";
+    fails(&run_af_xdp(&[]), build);
+    fails(&["doctor", "lo"], build);
 }
 
 #[test]

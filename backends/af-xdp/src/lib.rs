@@ -17,6 +17,7 @@
 //! ```
 
 pub mod bpf;
+pub mod doctor;
 mod error;
 pub mod events;
 mod mode;

@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Run(Box<Run>),
     Replay(Replay),
+    Doctor(Doctor),
 }
 
 /// Let the kernel's ping and a UDP client talk to the stack, and show what
@@ -234,6 +235,33 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::cpus)]
     pub(crate) cpus: usize,
     /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say whether an interface of the kernel can be the NIC (run --nic af-xdp:IFACE),
+/// in which mode, why not in a better one, and what to run against it.
+///
+/// Looks at the kernel, the privileges of this process, the driver, queues, MTU,
+/// offloads and attached programs. Then it opens queue 0 in each mode for a
+/// moment, with a program that takes no packet. Nothing stays changed.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Exit status: 0 it works, 1 it does not, 2 wrong arguments.
+
+Examples:
+  softnet doctor eth1
+  softnet doctor eth1 --json | jq '.mode, .findings[] | select(.state? == \"bad\")'"
+)]
+pub(crate) struct Doctor {
+    /// The interface.
+    #[arg(value_name = "IFACE")]
+    pub(crate) interface: String,
+    /// Only look: some drivers reset the link for a moment when a program is
+    /// attached. The exit status is 0 then if nothing speaks against it.
+    #[arg(long)]
+    pub(crate) look: bool,
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
 }

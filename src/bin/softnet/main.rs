@@ -4,6 +4,7 @@
 mod af_xdp;
 mod args;
 mod demo;
+mod doctor;
 mod fault;
 mod layers;
 mod output;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match args.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Run(run) => run::run(&run),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Replay(replay) => replay::run(&replay),
     };
     match outcome {

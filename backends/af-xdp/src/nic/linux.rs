@@ -99,7 +99,7 @@ impl AfXdpNic {
 }
 
 impl Linux {
-    fn new(config: AfXdpConfig, umem: Arc<Umem>) -> Result<Self, AfXdpError> {
+    pub(crate) fn new(config: AfXdpConfig, umem: Arc<Umem>) -> Result<Self, AfXdpError> {
         let failed = |error| AfXdpError::other("reading the interface", error);
         let interface = Interface::open(&config.interface).map_err(failed)?;
         let driver = interface.driver().map_err(failed)?;
