@@ -3,6 +3,7 @@
 use super::support::{self, number, stderr};
 use super::veth::{self, NEAR, Veth, has_program, wait_until};
 use serde_json::Value;
+use softnet::af_xdp::netlink::Interface;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -179,4 +180,58 @@ fn missing_rights_are_told_by_name() {
         return softnet_test_support::skip(format!("no setpriv: {error}"));
     }
     fails(&mut command, &["CAP_"]);
+}
+
+/// The interface's numbers of queues, received and sent.
+fn queues() -> (usize, usize) {
+    let folder = |what: &str| {
+        // The interface's own namespace is the one that sysfs is mounted in.
+        let list = veth::shell(&format!(
+            "mount -t sysfs none /sys && ls -d /sys/class/net/{NEAR}/queues/{what}-*"
+        ));
+        list.lines().count()
+    };
+    (folder("rx"), folder("tx"))
+}
+
+#[test]
+fn queues_that_were_set_are_put_back_however_the_run_ends() {
+    if veth::own_namespace().is_none() {
+        return;
+    }
+    let veth = Veth::new(2);
+    for signal in ["-TERM", "-KILL"] {
+        let mut running = Running::start(&["--set-queues", "1"]);
+        assert_eq!(queues(), (1, 1));
+        veth.ping_all(5, 56);
+        running.signal(signal);
+        running.rest();
+        wait_until("the queues are two again", || queues() == (2, 2));
+    }
+    let nic = run(&["--set-queues", "200"]).output().unwrap();
+    assert!(stderr(&nic).contains("200 queues"), "{}", stderr(&nic));
+}
+
+#[test]
+fn the_kernel_polls_for_the_stack_and_interrupts_as_before_afterwards() {
+    if veth::own_namespace().is_none() {
+        return;
+    }
+    // The pair's own instances of NAPI are there while the program is.
+    let veth = Veth::new(2);
+    for cpus in ["1", "2"] {
+        let arguments = ["--busy-poll", "20", "--cpus", cpus, "--spin", "1ms"];
+        let running = Running::start(&arguments);
+        veth.ping_all(20, 56);
+        let deferred = || -> Vec<_> {
+            let napis = Interface::open(NEAR).unwrap().napis().unwrap();
+            let napis = napis.unwrap_or_default().into_iter();
+            napis.filter_map(|napi| napi.deferral).collect()
+        };
+        let now = deferred();
+        let all = now.iter().all(|napi| napi.defer_hard_irqs > 0);
+        assert!(all && !now.is_empty(), "{now:?}");
+        running.finish();
+        assert!(deferred().is_empty());
+    }
 }

@@ -148,6 +148,13 @@ pub(crate) fn ip_now(arguments: &[&str]) -> String {
     run(&mut ip(arguments))
 }
 
+/// What a shell prints in the test's network namespace and a mount namespace of its
+/// own.
+#[track_caller]
+pub(crate) fn shell(script: &str) -> String {
+    run(Command::new("unshare").args(["--mount", "--", "sh", "-c", script]))
+}
+
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();

@@ -6,19 +6,58 @@ use softnet::Machine;
 use softnet::netstack::{IfIndex, StackConfig};
 
 #[cfg(feature = "af-xdp")]
-pub(crate) use built_in::{announce, machine, plug_in};
+pub(crate) use built_in::{Tuned, announce, machine, plug_in};
 
 #[cfg(feature = "af-xdp")]
 mod built_in {
     use super::{IfIndex, Machine, Result, Run, StackConfig};
-    use crate::values::{Steer, XdpMode};
+    use crate::values::{Nic, Steer, XdpMode};
     use anyhow::Context;
     use softnet::af_xdp::bpf::{AttachError, Existing, PortRule, Steering, Transport};
     use softnet::af_xdp::events::BusyPoll;
-    use softnet::af_xdp::netlink::Interface;
+    use softnet::af_xdp::netlink::{Deferral, Interface};
+    use softnet::af_xdp::settings::{Consent, Settings};
     use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, UmemConfig};
     use softnet::netstack::NicOptions;
     use softnet::nic_hal::MacAddress;
+
+    /// The interface's settings, as far as they were changed. They are put back at
+    /// the end, however that comes.
+    pub(crate) struct Tuned(Option<Settings>);
+
+    impl Tuned {
+        /// Sets what has to be set before the sockets are opened.
+        pub(crate) fn before(args: &Run) -> Result<Self> {
+            let Nic::AfXdp(name) = &args.nic else {
+                return Ok(Self(None));
+            };
+            let mut consent = Consent::empty();
+            consent.set(Consent::QUEUES, args.af_xdp.set_queues.is_some());
+            consent.set(Consent::DEFERRAL, args.af_xdp.busy_poll.is_some());
+            let mut settings = Settings::new(Interface::open(name)?, consent)?;
+            if let Some(queues) = args.af_xdp.set_queues {
+                settings.set_queues(u32::from(queues))?;
+            }
+            Ok(Self(Some(settings)))
+        }
+
+        /// Sets what the attached program would have undone.
+        pub(crate) fn after(&mut self, args: &Run) -> Result<()> {
+            if let (Some(settings), Some(_)) = (&mut self.0, args.af_xdp.busy_poll) {
+                settings.set_deferral(Deferral {
+                    defer_hard_irqs: 2,
+                    gro_flush_timeout_ns: 200_000,
+                    irq_suspend_timeout_ns: 0,
+                })?;
+            }
+            Ok(())
+        }
+
+        /// Puts everything back, once the sockets are closed.
+        pub(crate) fn restore(self) -> Result<()> {
+            Ok(self.0.map_or(Ok(()), Settings::restore)?)
+        }
+    }
 
     /// Frames for each queue: four times those of its receive ring.
     const FRAMES: u32 = 4096;
@@ -122,6 +161,29 @@ mod built_in {
 #[cfg(not(feature = "af-xdp"))]
 pub(crate) fn plug_in(_machine: &mut Machine, _interface: &str, _args: &Run) -> Result<IfIndex> {
     not_built_in()
+}
+
+#[cfg(not(feature = "af-xdp"))]
+pub(crate) struct Tuned;
+
+#[cfg(not(feature = "af-xdp"))]
+#[expect(
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "it stands for what is not built in"
+)]
+impl Tuned {
+    pub(crate) fn before(_args: &Run) -> Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) fn after(&mut self, _args: &Run) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn restore(self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(not(feature = "af-xdp"))]

@@ -19,6 +19,8 @@ pub(crate) fn text(report: &Report, services: &[ServiceReport]) -> String {
     }
     let drops = report.drops.iter();
     lines.extend(drops.map(|drops| ("dropped", drops.to_string().trim_start().to_owned())));
+    let drops = report.nic_drops.iter();
+    lines.extend(drops.map(|drops| ("dropped", drops.to_string().trim_start().to_owned())));
     let mut text = String::new();
     for (layer, line) in lines {
         // A String takes everything.
@@ -28,6 +30,10 @@ pub(crate) fn text(report: &Report, services: &[ServiceReport]) -> String {
 }
 
 fn below_the_driver(device: &DeviceReport, lines: &mut Vec<(&'static str, String)>) {
+    if device.model.is_none() {
+        lines.push(("kernel", of_the_kernel(device)));
+        return;
+    }
     let (model, stats) = (device.model(), &device.stats);
     let lost = match device.wire.value("kernel_tx_dropped") {
         0 => String::new(),
@@ -47,6 +53,18 @@ fn below_the_driver(device: &DeviceReport, lines: &mut Vec<(&'static str, String
             device.ethtool.value("tx_packets"),
         ),
     ));
+}
+
+/// What came and went by XDP sockets.
+fn of_the_kernel(device: &DeviceReport) -> String {
+    let stats = &device.stats;
+    format!(
+        "{} frames in, {} more found no frame or no room in the ring, {} out, {} wake-ups to send",
+        stats.rx_packets,
+        stats.rx_missed_errors + stats.rx_fifo_errors,
+        stats.tx_packets,
+        device.ethtool.value("tx_wakeups"),
+    )
 }
 
 fn cpus(report: &Report, lines: &mut Vec<(&'static str, String)>) {

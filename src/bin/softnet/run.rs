@@ -43,11 +43,13 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
         seed,
         ..StackConfig::default()
     };
+    let mut tuned = af_xdp::Tuned::before(args)?;
     let mut machine = match &args.nic {
         Nic::E1000 => Machine::new(&config, Time::Real)?,
         Nic::AfXdp(interface) => af_xdp::machine(&config, interface)?,
     };
     let eth0 = plug_in(&mut machine, args, seed)?;
+    tuned.after(args)?;
     configure(&mut machine, eth0, args)?;
     let services = Services::start(&mut machine)?;
     let interrupted = interruptions()?;
@@ -58,9 +60,12 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     let gone = serve(&mut machine, eth0, &services, args, &interrupted)?;
     machine.stop().context("the machine broke down")?;
     print(&mut machine, &services, args.json)?;
+    drop(services);
+    drop(machine);
     if gone {
         bail!("the interface is gone: it was deleted, or its device was unplugged");
     }
+    tuned.restore()?;
     Ok(ExitCode::SUCCESS)
 }
 
