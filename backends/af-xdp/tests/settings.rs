@@ -9,9 +9,12 @@ use nix::sched::{CloneFlags, unshare};
 use softnet_af_xdp::netlink::{Deferral, Interface};
 use softnet_af_xdp::settings::{Consent, Settings, SettingsError};
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroU32;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{has, in_namespace, ip, run, veth};
+use xsk_rs::config::{LibxdpFlags, SocketConfig, UmemConfig};
+use xsk_rs::{Socket, Umem};
 
 const DEFERRAL: Deferral = Deferral {
     defer_hard_irqs: 2,
@@ -222,35 +225,60 @@ fn mount_sysfs() -> Result<(), String> {
 
 #[test]
 fn a_process_that_is_killed_leaves_no_changed_setting() {
-    if std::env::var_os(VICTIM).is_some() {
+    if is_victim() {
         return be_killed();
     }
     in_namespace(|| {
-        if !has("ethtool") {
-            return softnet_test_support::skip("there is no ethtool");
+        if has("ethtool") {
+            kill_the_victim("a_process_that_is_killed_leaves_no_changed_setting");
+        } else {
+            softnet_test_support::skip("there is no ethtool");
         }
-        veth("one", "two", 4);
-        run("ethtool", &["-K", "one", "gro", "on"]);
-        let before = (queues(), deferrals());
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture"])
-            .arg("a_process_that_is_killed_leaves_no_changed_setting")
-            .env(VICTIM, "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("changed")));
-        assert_eq!(queues(), (3, 3));
-        assert!(!is_active("tx-checksum-ip-generic"));
-        victim.kill().unwrap();
-        victim.wait().unwrap();
-        until(|| queues() == before.0 && is_active("tx-checksum-ip-generic"));
-        assert_eq!(deferrals(), before.1);
     });
 }
 
-/// Changes settings, says so, and waits for the end.
+#[test]
+fn what_could_not_be_put_back_is_when_the_process_has_ended() {
+    if is_victim() {
+        return fail_to_restore();
+    }
+    in_namespace(|| {
+        if has("ethtool") {
+            kill_the_victim("what_could_not_be_put_back_is_when_the_process_has_ended");
+        } else {
+            softnet_test_support::skip("there is no ethtool");
+        }
+    });
+}
+
+fn is_victim() -> bool {
+    std::env::var_os(VICTIM).is_some()
+}
+
+/// Runs this test in another process, until it says that it has changed the
+/// settings, and kills that. They have to be as before then.
+fn kill_the_victim(test: &str) {
+    veth("one", "two", 4);
+    run("ethtool", &["-L", "one", "rx", "1", "tx", "1"]);
+    run("ethtool", &["-K", "one", "gro", "on"]);
+    let before = (queues(), deferrals());
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test])
+        .env(VICTIM, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("changed")));
+    assert_eq!(queues(), (3, 3));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    until(|| queues() == before.0 && is_active("tx-checksum-ip-generic"));
+    assert_eq!(deferrals(), before.1);
+}
+
+/// Changes settings, opens a socket on a queue that will go, says so, and waits
+/// for the end.
 fn be_killed() {
     let mut settings = settings(Consent::all());
     settings
@@ -258,10 +286,38 @@ fn be_killed() {
         .unwrap();
     settings.set_deferral(DEFERRAL).unwrap();
     settings.set_queues(3).unwrap();
+    let _socket = bind(2);
+    assert!(!is_active("tx-checksum-ip-generic"));
+    say_so_and_wait();
+}
+
+/// Tries to put back what the open socket does not let go.
+fn fail_to_restore() {
+    let mut settings = settings(Consent::all());
+    settings.set_queues(3).unwrap();
+    let _socket = bind(2);
+    let error = settings.restore().unwrap_err();
+    assert!(matches!(error, SettingsError::Restore { .. }));
+    say_so_and_wait();
+}
+
+fn say_so_and_wait() {
     println!("changed");
     loop {
         std::thread::park();
     }
+}
+
+/// An XDP socket on a queue of `one`.
+fn bind(queue: u32) -> impl Sized {
+    let frames = NonZeroU32::new(64).unwrap();
+    let (umem, _) = Umem::new(UmemConfig::default(), frames, false).unwrap();
+    let config = SocketConfig::builder()
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+        .build();
+    // SAFETY: no other socket of this UMEM is on the queue: there is only this one.
+    let socket = unsafe { Socket::new(config, &umem, &"one".parse().unwrap(), queue) };
+    (umem, socket.unwrap())
 }
 
 fn until(condition: impl Fn() -> bool) {

@@ -85,6 +85,12 @@ impl Keeper {
             let _ = waitpid(self.process, None);
         }
     }
+
+    /// Has it put back everything when this process ends.
+    pub(super) fn leave_it_all_to_it(self) {
+        // It waits for the other end of its socket to be closed.
+        std::mem::forget(self.orders);
+    }
 }
 
 /// A descriptor that becomes readable when this process has ended.

@@ -93,7 +93,9 @@ pub enum SettingsError {
     )]
     Keeper(#[source] io::Error),
     /// A setting could not be put back.
-    #[error("a setting of {interface} could not be put back: {source}")]
+    #[error(
+        "a setting of {interface} could not be put back before this process ends: {source}; close the XDP sockets first"
+    )]
     Restore {
         /// The interface.
         interface: String,
@@ -298,21 +300,27 @@ impl Settings {
         }
     }
 
-    /// Puts everything back, the last change first.
+    /// Puts everything back, the last change first. Close the sockets first.
     ///
     /// # Errors
-    /// A setting could not be put back, since it is in use: close the sockets
-    /// first. The process that stands by goes on trying for some seconds.
+    /// A setting could not be put back for two seconds, since it is in use. It is
+    /// put back when this process has ended.
     pub fn restore(mut self) -> Result<(), SettingsError> {
         self.put_back()
     }
 
     fn put_back(&mut self) -> Result<(), SettingsError> {
+        let keeper = self.keeper.take();
         while let Some(undo) = self.undos.pop() {
-            let result = undo::run(self.generic.as_fd(), undo.bytes(), TRIES);
-            result.map_err(|error| self.not_restored(error))?;
+            if let Err(error) = undo::run(self.generic.as_fd(), undo.bytes(), TRIES) {
+                self.undos.clear();
+                if let Some(keeper) = keeper {
+                    keeper.leave_it_all_to_it();
+                }
+                return Err(self.not_restored(error));
+            }
         }
-        if let Some(keeper) = self.keeper.take() {
+        if let Some(keeper) = keeper {
             keeper.dismiss();
         }
         Ok(())
@@ -366,8 +374,7 @@ impl Settings {
 
 impl Drop for Settings {
     fn drop(&mut self) {
-        // Who wants to hear of it calls `restore`. What fails here is the
-        // keeper's: it sees this end of the socket close.
+        // Who wants to hear of it calls `restore`. What fails here is the keeper's.
         let _ = self.put_back();
     }
 }

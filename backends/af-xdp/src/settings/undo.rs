@@ -61,7 +61,7 @@ pub(super) fn generic_socket() -> Result<OwnedFd, Errno> {
 pub(super) fn run(socket: BorrowedFd<'_>, undo: &[u8], tries: u32) -> Result<(), Errno> {
     let mut result = run_once(socket, undo);
     for _ in 0..tries {
-        if !matches!(result, Err(Errno::EBUSY | Errno::EAGAIN | Errno::EINTR)) {
+        if !result.is_err_and(may_pass) {
             break;
         }
         sleep(PAUSE);
@@ -71,6 +71,15 @@ pub(super) fn run(socket: BorrowedFd<'_>, undo: &[u8], tries: u32) -> Result<(),
         Err(Errno::ENODEV | Errno::ENOENT) => Ok(()),
         result => result,
     }
+}
+
+/// Whether a refusal may be one for the moment. Fewer queues are EINVAL for as long
+/// as an XDP socket is bound to one that would go.
+const fn may_pass(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EBUSY | Errno::EINVAL | Errno::EAGAIN | Errno::EINTR
+    )
 }
 
 fn run_once(socket: BorrowedFd<'_>, undo: &[u8]) -> Result<(), Errno> {
