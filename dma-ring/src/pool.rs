@@ -210,30 +210,31 @@ impl Shared {
         unsafe { Self::count_home(pool, count) };
     }
 
-    /// Pops at most `want` buffers and appends them to `out`.
+    /// Pops at most `want` buffers and appends them to `out`, as far as it has
+    /// room.
     ///
-    /// They are written down while the chain is followed, and struck out again
+    /// They are written down while the chain is followed, and count for nothing
     /// when the exchange fails. When it succeeds, nobody has popped meanwhile (the
     /// tag), so nobody has come to own one of them and changed its link: what was
     /// written down is the chain.
     fn pop_into(&self, want: usize, out: &mut Vec<NonNull<Meta>>) {
-        let before = out.len();
         // Acquire: pairs with the Release of the pushes that made the chain.
         // (All later pushes and pops are read-modify-writes of the same word,
         // and so continue the release sequence.)
         let mut head = self.head.0.load(Ordering::Acquire);
         loop {
-            let mut rest = top(head);
-            for _ in 0..want {
+            let (mut rest, mut taken) = (top(head), 0);
+            for slot in out.spare_capacity_mut().iter_mut().take(want) {
                 if rest == NIL {
                     break;
                 }
-                out.push(self.meta(rest));
+                slot.write(self.meta(rest));
+                taken += 1;
                 // Relaxed: garbled by a concurrent owner only if the exchange
                 // is going to fail; always a valid index or NIL.
                 rest = self.link(rest).load(Ordering::Relaxed);
             }
-            if out.len() == before {
+            if taken == 0 {
                 return;
             }
             match self.head.0.compare_exchange_weak(
@@ -242,10 +243,14 @@ impl Shared {
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return,
+                Ok(_) => {
+                    // SAFETY: so many were written behind the end, within the
+                    // capacity.
+                    unsafe { out.set_len(out.len() + taken) };
+                    return;
+                }
                 Err(now) => head = now,
             }
-            out.truncate(before);
         }
     }
 
@@ -413,7 +418,7 @@ impl FramePool {
         let size = size.max(2);
         FrameCache {
             free: Vec::with_capacity(size),
-            size,
+            headroom: self.headroom(),
             pool: self.clone(),
         }
     }
@@ -504,8 +509,10 @@ impl fmt::Debug for FramePool {
 /// overflows; then half of it is exchanged with the pool at once.
 #[derive(Debug)]
 pub struct FrameCache {
+    /// The stock. It never grows: its capacity is the cache's size.
     free: Vec<NonNull<Meta>>,
-    size: usize,
+    /// The pool's, at hand.
+    headroom: usize,
     pool: FramePool,
 }
 
@@ -518,13 +525,13 @@ impl FrameCache {
     #[must_use]
     #[inline]
     pub fn alloc(&mut self) -> Option<Frame> {
-        if self.free.is_empty() {
-            self.refill();
-        }
-        let meta = self.free.pop()?;
+        let meta = match self.free.pop() {
+            Some(meta) => meta,
+            None => self.refill()?,
+        };
         // SAFETY: the cache owned the buffer, and hands it over.
         let mut frame = unsafe { Frame::from_meta(meta) };
-        frame.reset(self.pool.headroom());
+        frame.reset(self.headroom);
         Some(frame)
     }
 
@@ -560,8 +567,8 @@ impl FrameCache {
         if frame.meta().pool != self.pool.shared {
             return;
         }
-        if self.free.len() == self.size {
-            self.flush(self.size / 2);
+        if self.free.len() == self.free.capacity() {
+            self.flush(self.free.len() / 2);
         }
         self.free.push(frame.into_meta());
     }
@@ -572,17 +579,19 @@ impl FrameCache {
         &self.pool
     }
 
+    /// Takes half a stock from the pool, and one buffer of it.
     #[cold]
-    fn refill(&mut self) {
-        let half = self.size.div_ceil(2);
+    fn refill(&mut self) -> Option<NonNull<Meta>> {
+        let half = self.free.capacity().div_ceil(2);
         self.pool.shared().pop_into(half, &mut self.free);
+        self.free.pop()
     }
 
     /// Returns the `count` frames at the bottom of the stock, which are the
     /// coldest, to the pool.
     #[cold]
     fn flush(&mut self, count: usize) {
-        let coldest = self.free.drain(..count.min(self.free.len()));
+        let coldest = self.free.drain(..count);
         // SAFETY: the cache owned the buffer, and gives it up.
         let frames = coldest.map(|meta| unsafe { Frame::from_meta(meta) });
         drop(frames.collect::<FrameChain>());
@@ -591,7 +600,7 @@ impl FrameCache {
 
 impl Drop for FrameCache {
     fn drop(&mut self) {
-        self.flush(self.size);
+        self.flush(self.free.len());
     }
 }
 
