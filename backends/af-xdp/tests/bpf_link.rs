@@ -8,8 +8,8 @@ mod support;
 
 use bpf_veth::{index, on_veth};
 use softnet_af_xdp::bpf::{
-    AttachError, AttachMode, AttachOptions, Existing, Link, LoadError, MultiBuffer, Program,
-    ProgramOptions, Steering, attached_programs,
+    AttachError, AttachMode, AttachOptions, Capability, Existing, Link, LoadError, MultiBuffer,
+    Program, ProgramOptions, Steering, attached_programs,
 };
 use softnet_af_xdp::netlink::{Interface, XdpMode};
 use softnet_test_support::skip;
@@ -274,10 +274,7 @@ fn without_privilege_what_is_missing_is_named_and_descriptors_still_work() {
             panic!("{refused:?}");
         };
         let text = error.to_string();
-        assert!(
-            text.contains("CAP_BPF and CAP_NET_ADMIN is missing"),
-            "{text}"
-        );
+        assert!(text.contains("lacks CAP_BPF and CAP_NET_ADMIN"), "{text}");
         let replace = with(AttachMode::Any, Existing::Replace);
         let refused = program.attach(veth.a, replace);
         assert!(
@@ -294,6 +291,41 @@ fn without_privilege_what_is_missing_is_named_and_descriptors_still_work() {
         let _second = copy.attach(veth.b, AttachOptions::default()).unwrap();
         assert_eq!(copy.counters().unwrap(), program.counters().unwrap());
     });
+}
+
+#[test]
+fn cap_bpf_and_cap_net_admin_are_enough() {
+    on_veth(|veth| {
+        keep_capabilities(&[Capability::Bpf, Capability::NetAdmin]);
+        let program = named("of_few_rights");
+        program.update(&Steering::all()).unwrap();
+        let _link = program.attach(veth.a, AttachOptions::default()).unwrap();
+        let attached = attached_programs(veth.a).unwrap();
+        assert_eq!((attached.len(), &attached[0].name), (1, &None));
+    });
+}
+
+#[test]
+fn a_missing_capability_is_the_one_that_is_named() {
+    on_veth(|_| {
+        keep_capabilities(&[Capability::NetAdmin]);
+        let refused = Program::load(&ProgramOptions::default());
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("lacks CAP_BPF:"), "{text}");
+    });
+}
+
+/// Gives up the calling thread's other capabilities.
+fn keep_capabilities(kept: &[Capability]) {
+    /// `struct __user_cap_header_struct` of version 3, for the calling thread.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    let bits = kept.iter().map(|&one| 1_u64 << one as u8).sum::<u64>();
+    let (low, high) = (bits as u32, (bits >> 32) as u32);
+    // Effective, permitted and inheritable, of the first 32 and of the others.
+    let sets = [low, low, 0, high, high, 0];
+    // SAFETY: capset(2) reads a header of two words and two sets of three.
+    let result = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), sets.as_ptr()) };
+    assert_eq!(result, 0);
 }
 
 /// Gives up the privileges of the calling thread alone; the C library's call would

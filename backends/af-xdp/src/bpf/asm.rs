@@ -106,6 +106,9 @@ pub(super) enum Helper {
     /// `bpf_redirect_map(map, key, flags)`: XDP_REDIRECT, or the action in the low
     /// bits of the flags if the map has no such entry.
     RedirectMap = 51,
+    /// `bpf_xdp_load_bytes(context, offset, buffer, length)`: 0, or an error if the
+    /// frame is shorter (kernel 5.18).
+    XdpLoadBytes = 189,
 }
 
 const CLASS_LD: u8 = 0x00;

@@ -63,7 +63,7 @@ impl fmt::Display for Denied {
         let names: Vec<String> = self.missing.iter().map(Capability::to_string).collect();
         write!(
             f,
-            "{} is missing: run as root, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep PROGRAM`",
+            "this process lacks {}: run as root, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep PROGRAM`",
             names.join(" and ")
         )
     }
@@ -293,7 +293,11 @@ mod tests {
             missing: net_admin,
             lockdown: None,
         };
-        assert!(denied.to_string().starts_with("CAP_BPF is missing"));
+        assert!(
+            denied
+                .to_string()
+                .starts_with("this process lacks CAP_BPF: ")
+        );
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! r9 the configuration's flags and in the end the verdict. Multi-byte fields of a
 //! frame are compared as they lie, in network order, so that nothing is swapped.
 //!
+//! What lies at a fixed place is read from the frame itself. Behind options and
+//! extension headers r7 is an offset, and bytes are copied out by a helper: to add
+//! such a length to a pointer, the kernel would ask for CAP_PERFMON too.
+//!
 //! Standards: IEEE 802.1Q, RFC 791, RFC 826, RFC 4861, RFC 8200.
 
 use super::asm::{Alu, AsmError, Assembler, Helper, Instruction, Jump, Label, Reg, Size};
@@ -39,7 +43,8 @@ pub(super) fn assemble(maps: FilterMaps<'_>) -> Result<Vec<Instruction>, AsmErro
     filter.match_ipv6();
     filter.walk_extension_headers();
     filter.match_neighbour_discovery();
-    filter.match_ports();
+    filter.match_ports_near();
+    filter.match_ports_far();
     filter.match_fragment();
     filter.finish()
 }
@@ -66,6 +71,10 @@ mod stack {
     pub(super) const PORT_KEY: i16 = -64;
     pub(super) const IPV6_KEY: i16 = -88;
     pub(super) const VLAN: i16 = -92;
+    /// Where the header behind Ethernet's begins, in bytes from the frame's start.
+    pub(super) const NETWORK_OFFSET: i16 = -96;
+    /// What is copied out of a frame: 8 bytes.
+    pub(super) const BUFFER: i16 = -104;
 }
 
 /// Where the searched-for bytes lie in a trie's key: behind the prefix's length
@@ -98,9 +107,8 @@ const IPPROTO_ROUTING: i32 = 43;
 const IPPROTO_FRAGMENT: i32 = 44;
 const IPPROTO_ICMPV6: i32 = 58;
 const IPPROTO_DSTOPTS: i32 = 60;
-/// Type, code, checksum, a reserved word, the target address.
-const ND_LEN: i32 = 24;
-const ND_TARGET: i16 = 8;
+/// Behind type, code, checksum and a reserved word comes the target address.
+const ND_TARGET: i32 = 8;
 const ND_SOLICITATION: i32 = 135;
 const ND_ADVERTISEMENT: i32 = 136;
 
@@ -115,10 +123,15 @@ struct Filter<'a> {
     arp: Label,
     ipv4: Label,
     ipv6: Label,
+    /// r2 holds the protocol, r7 its header's offset.
     upper_layer: Label,
     ipv6_fragment: Label,
-    /// r2 holds the protocol, r7 points to the ports.
-    ports: Label,
+    /// r2 holds the protocol, r7 points to its header.
+    ports_near: Label,
+    /// r2 holds the protocol, r7 its header's offset.
+    ports_far: Label,
+    /// The key of the table of ports is filled in.
+    search_ports: Label,
     /// r2 holds the protocol.
     fragment: Label,
 }
@@ -134,7 +147,9 @@ impl<'a> Filter<'a> {
             ipv6: asm.label(),
             upper_layer: asm.label(),
             ipv6_fragment: asm.label(),
-            ports: asm.label(),
+            ports_near: asm.label(),
+            ports_far: asm.label(),
+            search_ports: asm.label(),
             fragment: asm.label(),
             asm,
         }
@@ -169,6 +184,7 @@ impl<'a> Filter<'a> {
         self.asm.mov(R3, 0);
         self.asm.mov(R4, R7);
         self.asm.alu(Alu::Add, R4, ETH_HLEN);
+        self.asm.mov(R5, ETH_HLEN);
         self.jump_if_tag(tagged);
         self.asm.goto(done);
         self.asm.bind(tagged);
@@ -186,6 +202,7 @@ impl<'a> Filter<'a> {
         self.asm.bind(done);
         self.asm.store(Size::Word, R10, stack::ETHERTYPE, R2);
         self.asm.store(Size::Double, R10, stack::NETWORK_HEADER, R4);
+        self.asm.store(Size::Word, R10, stack::NETWORK_OFFSET, R5);
         self.match_vlan();
     }
 
@@ -194,10 +211,11 @@ impl<'a> Filter<'a> {
         self.asm.jump(Jump::Eq, R2, be16(ETH_P_8021AD), target);
     }
 
-    /// r2 = the EtherType behind the tag at r4, and r4 behind it.
+    /// r2 = the EtherType behind the tag at r4; r4 and its offset r5 go behind it.
     fn skip_tag(&mut self) {
         self.asm.load(Size::Half, R2, R4, 2);
         self.asm.alu(Alu::Add, R4, 4);
+        self.asm.alu(Alu::Add, R5, 4);
     }
 
     /// r3 holds the outer VLAN, or 0.
@@ -320,11 +338,17 @@ impl<'a> Filter<'a> {
         self.asm.load(Size::Half, R1, R7, 6);
         let bits = be16(IPV4_FRAGMENT);
         self.asm.jump(Jump::Set, R1, bits, self.fragment);
+        let far = self.asm.label();
         self.asm.load(Size::Byte, R1, R7, 0);
+        self.asm.jump(Jump::Ne, R1, 0x45, far);
+        self.asm.alu(Alu::Add, R7, IPV4_HLEN);
+        self.asm.goto(self.ports_near);
+        self.asm.bind(far);
         self.asm.alu(Alu::And, R1, 0x0f);
         self.asm.alu(Alu::Lsh, R1, 2);
+        self.asm.load(Size::Word, R7, R10, stack::NETWORK_OFFSET);
         self.asm.alu(Alu::Add, R7, R1);
-        self.asm.goto(self.ports);
+        self.asm.goto(self.ports_far);
     }
 
     fn match_ipv6(&mut self) {
@@ -355,11 +379,27 @@ impl<'a> Filter<'a> {
         self.asm.alu(Alu::And, R1, flag::PORTS);
         self.asm.store(Size::Word, R10, stack::PORTS_HOLD, R1);
         self.asm.bind(walk);
+        self.enter_ipv6_payload();
+    }
+
+    /// Goes to the ports if there is no other header before them, and else on with
+    /// r2 = the protocol, r7 = its header's offset.
+    fn enter_ipv6_payload(&mut self) {
+        let far = self.asm.label();
         self.asm.load(Size::Byte, R2, R7, 6);
+        for protocol in [IPPROTO_FRAGMENT, IPPROTO_ICMPV6] {
+            self.asm.jump(Jump::Eq, R2, protocol, far);
+        }
+        self.jump_if_options(far);
+        self.pass_unless_ports_hold();
+        self.asm.alu(Alu::Add, R7, IPV6_HLEN);
+        self.asm.goto(self.ports_near);
+        self.asm.bind(far);
+        self.asm.load(Size::Word, R7, R10, stack::NETWORK_OFFSET);
         self.asm.alu(Alu::Add, R7, IPV6_HLEN);
     }
 
-    /// Goes to the upper layer with r2 = its protocol, r7 = its header.
+    /// Goes to the upper layer with r2 = its protocol, r7 = its header's offset.
     fn walk_extension_headers(&mut self) {
         for _ in 0..MAX_EXTENSION_HEADERS {
             let (options, fragment) = (self.asm.label(), self.asm.label());
@@ -371,10 +411,10 @@ impl<'a> Filter<'a> {
             self.enter_fragment_header();
             self.asm.goto(advance);
             self.asm.bind(options);
-            self.need(R7, 2);
-            self.asm.load(Size::Byte, R2, R7, 0);
-            self.asm.load(Size::Byte, R1, R7, 1);
+            self.copy_to_buffer(2);
+            self.asm.load(Size::Byte, R1, R10, stack::BUFFER + 1);
             self.asm.bind(advance);
+            self.asm.load(Size::Byte, R2, R10, stack::BUFFER);
             // In units of 8 bytes, the first 8 not counted.
             self.asm.alu(Alu::Lsh, R1, 3);
             self.asm.alu(Alu::Add, R1, 8);
@@ -392,21 +432,15 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// A fragment header that makes no fragment (RFC 6946) is walked over: r2 = the
-    /// protocol behind it, r1 = 0.
-    ///
-    /// The zero is one that the verifier does not know, so that what follows looks
-    /// to it like a case of the options' headers. Otherwise it would follow both
-    /// from each header on, and loading would take ten times as long.
+    /// A fragment header that makes no fragment (RFC 6946) is walked over; r1 = 0,
+    /// as if it told its length.
     fn enter_fragment_header(&mut self) {
-        self.need(R7, 8);
-        self.asm.load(Size::Byte, R2, R7, 0);
-        self.asm.load(Size::Half, R1, R7, 2);
+        self.copy_to_buffer(8);
+        self.asm.load(Size::Byte, R2, R10, stack::BUFFER);
+        self.asm.load(Size::Half, R1, R10, stack::BUFFER + 2);
         let bits = be16(IPV6_FRAGMENT);
         self.asm.jump(Jump::Set, R1, bits, self.ipv6_fragment);
-        self.asm.mov(R1, R9);
-        self.asm.alu(Alu::Rsh, R1, flag::BITS);
-        self.asm.alu(Alu::And, R1, 0xff);
+        self.asm.mov(R1, 0);
     }
 
     fn match_neighbour_discovery(&mut self) {
@@ -417,19 +451,20 @@ impl<'a> Filter<'a> {
         self.jump_if_flag(flag::IPV6, wanted);
         self.asm.goto(other);
         self.asm.bind(wanted);
-        self.jump_if_short(R7, ND_LEN, other);
-        self.asm.load(Size::Byte, R1, R7, 0);
+        self.copy_out(0, 1, stack::BUFFER, miss);
+        self.asm.load(Size::Byte, R1, R10, stack::BUFFER);
         self.asm.jump(Jump::Eq, R1, ND_SOLICITATION, about);
-        self.asm.jump(Jump::Ne, R1, ND_ADVERTISEMENT, other);
+        self.asm.jump(Jump::Ne, R1, ND_ADVERTISEMENT, miss);
         self.asm.bind(about);
-        self.look_up_ipv6(ND_TARGET);
+        self.copy_out(ND_TARGET, 16, stack::IPV6_KEY + KEY_DATA, miss);
+        self.lookup(self.maps.ipv6, stack::IPV6_KEY);
         self.asm.jump(Jump::Eq, R0, 0, miss);
         self.jump_if_ours(self.verdict(Verdict::Neighbour));
         self.asm.bind(miss);
         self.asm.mov(R2, IPPROTO_ICMPV6);
         self.asm.bind(other);
         self.pass_unless_ports_hold();
-        self.asm.goto(self.ports);
+        self.asm.goto(self.ports_far);
         self.asm.bind(self.ipv6_fragment);
         self.pass_unless_ports_hold();
         self.asm.goto(self.fragment);
@@ -441,28 +476,51 @@ impl<'a> Filter<'a> {
         self.asm.jump(Jump::Eq, R1, 0, pass);
     }
 
-    fn match_ports(&mut self) {
-        let (with_ports, search) = (self.asm.label(), self.asm.label());
-        self.asm.bind(self.ports);
-        for transport in Transport::ALL {
-            let number = i32::from(transport.number());
-            self.asm.jump(Jump::Eq, R2, number, with_ports);
-        }
-        self.asm.goto(search);
+    fn match_ports_near(&mut self) {
+        let with_ports = self.asm.label();
+        self.asm.bind(self.ports_near);
+        self.begin_port_key(KIND_WHOLE);
+        self.jump_if_transport(with_ports);
+        self.asm.goto(self.search_ports);
         self.asm.bind(with_ports);
         self.need(R7, 4);
-        self.asm.load(Size::Half, R5, R7, 2);
-        self.asm
-            .store(Size::Half, R10, stack::PORT_KEY + KEY_DATA, R5);
-        self.asm.bind(search);
-        self.look_up_protocol(KIND_WHOLE);
+        self.asm.load(Size::Half, R1, R7, 2);
+        self.store_port();
+        self.asm.goto(self.search_ports);
+    }
+
+    fn match_ports_far(&mut self) {
+        let with_ports = self.asm.label();
+        self.asm.bind(self.ports_far);
+        self.begin_port_key(KIND_WHOLE);
+        self.jump_if_transport(with_ports);
+        self.asm.goto(self.search_ports);
+        self.asm.bind(with_ports);
+        self.copy_to_buffer(4);
+        self.asm.load(Size::Half, R1, R10, stack::BUFFER + 2);
+        self.store_port();
+        self.asm.bind(self.search_ports);
+        self.lookup(self.maps.ports, stack::PORT_KEY);
         self.asm.jump(Jump::Ne, R0, 0, self.verdict(Verdict::Port));
         self.asm.goto(self.verdict(Verdict::Pass));
     }
 
+    fn jump_if_transport(&mut self, target: Label) {
+        for transport in Transport::ALL {
+            let number = i32::from(transport.number());
+            self.asm.jump(Jump::Eq, R2, number, target);
+        }
+    }
+
+    fn store_port(&mut self) {
+        let place = stack::PORT_KEY + KEY_DATA;
+        self.asm.store(Size::Half, R10, place, R1);
+    }
+
     fn match_fragment(&mut self) {
         self.asm.bind(self.fragment);
-        self.look_up_protocol(KIND_FRAGMENT);
+        self.begin_port_key(KIND_FRAGMENT);
+        self.lookup(self.maps.ports, stack::PORT_KEY);
         let taken = self.verdict(Verdict::Fragment);
         self.asm.jump(Jump::Ne, R0, 0, taken);
         self.asm.goto(self.verdict(Verdict::PassFragment));
@@ -515,13 +573,10 @@ impl<'a> Filter<'a> {
 
     /// Gives up as truncated unless `len` bytes from `pointer` on are there.
     fn need(&mut self, pointer: Reg, len: i32) {
-        self.jump_if_short(pointer, len, self.verdict(Verdict::PassTruncated));
-    }
-
-    fn jump_if_short(&mut self, pointer: Reg, len: i32, target: Label) {
+        let truncated = self.verdict(Verdict::PassTruncated);
         self.asm.mov(R1, pointer);
         self.asm.alu(Alu::Add, R1, len);
-        self.asm.jump(Jump::Gt, R1, R8, target);
+        self.asm.jump(Jump::Gt, R1, R8, truncated);
     }
 
     fn jump_if_flag(&mut self, bit: i32, target: Label) {
@@ -548,12 +603,29 @@ impl<'a> Filter<'a> {
         self.lookup(self.maps.ipv6, stack::IPV6_KEY);
     }
 
-    /// r0 = what the table of ports has for protocol r2 and the port in the key.
-    fn look_up_protocol(&mut self, kind: u8) {
-        self.asm
-            .store(Size::Byte, R10, stack::PORT_KEY + 5, i32::from(kind));
-        self.asm.store(Size::Byte, R10, stack::PORT_KEY + 6, R2);
-        self.lookup(self.maps.ports, stack::PORT_KEY);
+    /// Puts the kind and protocol r2 into the key of the table of ports.
+    fn begin_port_key(&mut self, kind: u8) {
+        let place = stack::PORT_KEY + 5;
+        self.asm.store(Size::Byte, R10, place, i32::from(kind));
+        self.asm.store(Size::Byte, R10, place + 1, R2);
+    }
+
+    /// Copies `len` bytes at offset r7 to the buffer, or gives up as truncated.
+    fn copy_to_buffer(&mut self, len: i32) {
+        let truncated = self.verdict(Verdict::PassTruncated);
+        self.copy_out(0, len, stack::BUFFER, truncated);
+    }
+
+    /// Copies `len` bytes at offset r7 and `skip` to the stack, or goes to `short`.
+    fn copy_out(&mut self, skip: i32, len: i32, place: i16, short: Label) {
+        self.asm.mov(R1, R6);
+        self.asm.mov(R2, R7);
+        self.asm.alu(Alu::Add, R2, skip);
+        self.asm.mov(R3, R10);
+        self.asm.alu(Alu::Add, R3, i32::from(place));
+        self.asm.mov(R4, len);
+        self.asm.call(Helper::XdpLoadBytes);
+        self.asm.jump(Jump::Ne, R0, 0, short);
     }
 
     /// r0 = the element of `map` whose key is at this place of the stack.

@@ -36,8 +36,6 @@ pub(super) mod flag {
     pub(in crate::bpf) const PORTS: i32 = 1 << 6;
     /// The table of ports is not empty, and holds for every destination.
     pub(in crate::bpf) const PORTS_ANYWHERE: i32 = 1 << 7;
-    /// How many bits are in use; those above are 0.
-    pub(in crate::bpf) const BITS: i32 = 8;
 }
 
 /// The value of an address that is ours altogether.
