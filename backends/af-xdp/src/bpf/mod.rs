@@ -36,6 +36,7 @@ mod steering;
 mod syscall;
 mod tables;
 mod test_run;
+mod uapi;
 
 pub use asm::AsmError;
 pub use attached::{AttachedProgram, attached_programs};

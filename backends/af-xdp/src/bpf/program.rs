@@ -19,7 +19,7 @@ pub enum MultiBuffer {
     #[default]
     No,
     /// Frames may have fragments (`BPF_F_XDP_HAS_FRAGS`). The sockets need
-    /// XDP_USE_SG then. Headers are looked at in the first buffer only.
+    /// XDP_USE_SG then.
     Yes,
 }
 
@@ -64,8 +64,9 @@ impl Program {
     /// Makes the maps and loads the program.
     ///
     /// # Errors
-    /// The process lacks CAP_BPF and CAP_NET_ADMIN, or the kernel refuses the
-    /// program; then the error holds what the verifier said.
+    /// The process lacks CAP_BPF or CAP_NET_ADMIN, or the kernel refuses the
+    /// program; then the error holds what the verifier said. It wants kernel 5.18.
+    /// (With CAP_PERFMON too, the kernel leaves out guards against speculation.)
     pub fn load(options: &ProgramOptions) -> Result<Self, LoadError> {
         let xsks = XskMap::new(options.queues)?;
         let counters = CounterMap::new()?;

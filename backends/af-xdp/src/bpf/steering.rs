@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 /// of them takes is ours, and what none takes passes to the kernel.
 ///
 /// Rules by address or port look into Ethernet frames with up to two VLAN tags.
-/// Headers have to lie whole in the frame's first buffer; a frame that ends before
-/// its headers do passes to the kernel, where it is counted. ICMP errors about a
+/// The tags, ARP and the fixed part of the IP header have to lie in the frame's
+/// first buffer. A frame that ends before its headers do passes to the kernel, and
+/// is counted. ICMP errors about a
 /// port go by the address, not by the port.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Steering {

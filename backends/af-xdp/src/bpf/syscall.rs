@@ -1,10 +1,12 @@
 //! bpf(2): the commands that this crate uses, with its only unsafe code for BPF.
 //!
-//! The structures are prefixes of the kernel's `union bpf_attr` and of its
-//! `bpf_*_info` (UAPI `linux/bpf.h`, kernel 6.18); the kernel takes what is
-//! missing at the end as zero. A [`Map`] knows the sizes of its keys and values
-//! from the kernel, so that no buffer can be shorter than what the kernel copies.
+//! A [`Map`] knows the sizes of its keys and values from the kernel, so that no
+//! buffer can be shorter than what the kernel copies.
 
+use super::uapi::{
+    ById, Element, LinkCreate, LinkDetach, LinkUpdate, MapCreate, Name, ObjectInfo, ProgLoad,
+    ProgTestRun, RawLinkInfo, RawMapInfo, RawProgramInfo, XdpMd, name,
+};
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int, c_long};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -32,21 +34,6 @@ const ATTACH_TYPE_XDP: u32 = 37;
 const LINK_TYPE_XDP: u32 = 6;
 /// `BPF_F_REPLACE`: the link's program must be the one named.
 const F_REPLACE: u32 = 1 << 2;
-
-/// Bytes of a name, with the NUL at its end (`BPF_OBJ_NAME_LEN`).
-const NAME_LEN: usize = 16;
-
-/// A name as the kernel keeps it.
-pub(super) type Name = [u8; NAME_LEN];
-
-/// Makes a name of at most 15 bytes; what is longer is cut off. The kernel takes
-/// letters, digits, `_` and `.`.
-pub(super) fn name(text: &str) -> Name {
-    let mut name = [0; NAME_LEN];
-    let len = text.len().min(NAME_LEN - 1);
-    name[..len].copy_from_slice(&text.as_bytes()[..len]);
-    name
-}
 
 fn name_text(name: &Name) -> String {
     let text = CStr::from_bytes_until_nul(name).unwrap_or_default();
@@ -403,19 +390,6 @@ pub(super) struct TestRun<'a> {
     pub(super) batch: u32,
 }
 
-/// `struct xdp_md`, as the kernel takes it for a test run: `data` and `data_end`
-/// are offsets.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct XdpMd {
-    pub(super) data: u32,
-    pub(super) data_end: u32,
-    pub(super) data_meta: u32,
-    pub(super) ingress_ifindex: u32,
-    pub(super) rx_queue_index: u32,
-    pub(super) egress_ifindex: u32,
-}
-
 /// What a test run came to.
 #[derive(Debug)]
 pub(super) struct TestOutcome {
@@ -472,142 +446,6 @@ pub(super) fn possible_cpus() -> Result<usize, Errno> {
 /// The last number of a list such as `0-3,8-11`.
 fn last_cpu(list: &str) -> Option<usize> {
     list.trim().rsplit(['-', ',']).next()?.parse().ok()
-}
-
-#[repr(C)]
-struct MapCreate {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: Name,
-}
-
-#[repr(C, align(8))]
-struct Element {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    /// Or the next key.
-    value: u64,
-    flags: u64,
-}
-
-#[repr(C, align(8))]
-struct ProgLoad {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
-    prog_name: Name,
-    prog_ifindex: u32,
-    expected_attach_type: u32,
-}
-
-#[repr(C, align(8))]
-#[derive(Default)]
-struct ProgTestRun {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    pad: u32,
-}
-
-#[repr(C, align(8))]
-struct LinkCreate {
-    prog_fd: u32,
-    target_ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-}
-
-#[repr(C, align(8))]
-struct LinkUpdate {
-    link_fd: u32,
-    new_prog_fd: u32,
-    flags: u32,
-    old_prog_fd: u32,
-}
-
-#[repr(C)]
-struct LinkDetach {
-    link_fd: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ById {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
-}
-
-#[repr(C, align(8))]
-struct ObjectInfo {
-    bpf_fd: u32,
-    info_len: u32,
-    info: u64,
-}
-
-/// `struct bpf_map_info` up to its flags.
-#[repr(C)]
-#[derive(Default)]
-struct RawMapInfo {
-    map_type: u32,
-    id: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-}
-
-/// `struct bpf_prog_info` up to its name.
-#[repr(C, align(8))]
-#[derive(Default)]
-struct RawProgramInfo {
-    kind: u32,
-    id: u32,
-    tag: [u8; 8],
-    jited_prog_len: u32,
-    xlated_prog_len: u32,
-    jited_prog_insns: u64,
-    xlated_prog_insns: u64,
-    load_time: u64,
-    created_by_uid: u32,
-    nr_map_ids: u32,
-    map_ids: u64,
-    name: Name,
-}
-
-/// `struct bpf_link_info`, whose union is longer than what XDP uses of it.
-#[repr(C, align(8))]
-#[derive(Default)]
-struct RawLinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    pad: u32,
-    union: [u32; 12],
 }
 
 /// A structure of plain integers that BPF_OBJ_GET_INFO_BY_FD fills.
@@ -720,17 +558,6 @@ fn missing<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_structures_end_where_the_kernels_fields_end() {
-        assert_eq!(size_of::<MapCreate>(), 44);
-        assert_eq!(size_of::<Element>(), 32);
-        assert_eq!(core::mem::offset_of!(ProgLoad, prog_name), 48);
-        assert_eq!(core::mem::offset_of!(ProgLoad, expected_attach_type), 68);
-        assert_eq!(core::mem::offset_of!(ProgTestRun, batch_size), 72);
-        assert_eq!(core::mem::offset_of!(RawProgramInfo, name), 64);
-        assert_eq!(core::mem::offset_of!(RawLinkInfo, union), 16);
-    }
 
     #[test]
     fn a_name_is_cut_to_15_bytes() {
