@@ -37,6 +37,8 @@ pub mod report;
 pub use machine::{Machine, MachineError, NicConfig, Progress, Time, run_together};
 
 #[cfg(feature = "af-xdp")]
+pub use machine::rss_of;
+#[cfg(feature = "af-xdp")]
 pub use softnet_af_xdp as af_xdp;
 pub use softnet_dma_ring as dma_ring;
 pub use softnet_e1000 as e1000;

@@ -202,6 +202,11 @@ impl Rss {
         self
     }
 
+    /// The highest CPU that the table names.
+    pub(crate) fn max_cpu(&self) -> u16 {
+        self.indirection.iter().copied().max().unwrap_or(0)
+    }
+
     /// The hash.
     #[must_use]
     #[inline]

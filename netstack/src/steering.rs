@@ -16,9 +16,10 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    pub(crate) fn new(cpus: usize) -> Self {
+    /// `rss` names no CPU that is not there.
+    pub(crate) fn new(cpus: usize, rss: Option<Rss>) -> Self {
         Self {
-            rss: Rss::new(&DEFAULT_KEY, cpus as u16),
+            rss: rss.unwrap_or_else(|| Rss::new(&DEFAULT_KEY, cpus as u16)),
             cpus,
         }
     }

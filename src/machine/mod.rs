@@ -3,11 +3,15 @@
 #[cfg(feature = "af-xdp")]
 mod af_xdp;
 mod nic;
+#[cfg(feature = "af-xdp")]
+mod rss;
 mod together;
 mod watch;
 
 use crate::report::Report;
 use nic::EmulatedNic;
+#[cfg(feature = "af-xdp")]
+pub use rss::rss_of;
 use softnet_e1000::ProbeError;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;

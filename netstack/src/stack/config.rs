@@ -3,6 +3,7 @@
 use crate::link::HandlerTaken;
 use crate::notify::Notify;
 use crate::route::{IfIndex, RouteError};
+use crate::rss::Rss;
 use crate::udp::{RMEM_DEFAULT, RMEM_MAX};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -25,6 +26,11 @@ pub struct StackConfig {
     pub seed: u64,
     /// The bounds of NET_RX.
     pub net_rx: NetRxConfig,
+    /// Which CPU a flow belongs to. Where it says what the NIC does with its
+    /// queues, a packet comes in on its own CPU, also the answer to a socket that
+    /// chose its port; packets that come in elsewhere are steered. `None` spreads
+    /// flows evenly, by the usual key.
+    pub rss: Option<Rss>,
 }
 
 impl Default for StackConfig {
@@ -37,6 +43,7 @@ impl Default for StackConfig {
             frame_cache: 256,
             seed: 0,
             net_rx: NetRxConfig::default(),
+            rss: None,
         }
     }
 }
@@ -70,7 +77,10 @@ impl StackConfig {
         if self.pool.headroom < HEADROOM || self.pool.buffer_size > u32::from(u16::MAX) {
             return Err(StackError::Frames(self.pool));
         }
-        Ok(())
+        match self.rss.as_ref().map(Rss::max_cpu) {
+            Some(cpu) if usize::from(cpu) >= self.cpus => Err(StackError::Rss(cpu)),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes of a frame with its metadata, as [`Frame::truesize`] counts.
@@ -130,6 +140,9 @@ pub enum StackError {
     /// Frames that the protocols cannot work with.
     #[error("frames need at least 64 bytes of headroom and at most 65535 bytes: {0:?}")]
     Frames(PoolConfig),
+    /// Flows would belong to a CPU that the stack has not.
+    #[error("the table of StackConfig::rss names CPU {0}, which the stack has not")]
+    Rss(u16),
     /// The pool could not be made.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -117,7 +117,7 @@ impl Stack {
     ) -> Result<Self, StackError> {
         config.check()?;
         let pool = pool.map_or_else(|| FramePool::new(config.pool), Ok)?;
-        let steering = Arc::new(Steering::new(config.cpus));
+        let steering = Arc::new(Steering::new(config.cpus, config.rss.clone()));
         let mut peers = Vec::new();
         let mut new_cpus = Vec::new();
         for cpu in 0..config.cpus {

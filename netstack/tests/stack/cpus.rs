@@ -2,9 +2,11 @@
 
 use super::host::{Host, PEER, QUEUE, Shape, datagram, peer, ping};
 use core::net::IpAddr;
-use softnet_netstack::rss::{DEFAULT_KEY, Rss};
-use softnet_netstack::{DropReason, Snmp};
+use softnet_netstack::rss::{DEFAULT_KEY, INDIRECTION_LEN, Rss};
+use softnet_netstack::{DropReason, Snmp, Stack, StackConfig, StackError};
 use softnet_nic_hal::QueueId;
+use softnet_softirq::{Clock, VirtualClock};
+use std::sync::Arc;
 
 #[test]
 fn a_flow_stays_on_the_cpu_of_its_hash() {
@@ -21,6 +23,38 @@ fn a_flow_stays_on_the_cpu_of_its_hash() {
             assert_eq!(after, before + 1, "port {from}");
         }
     }
+}
+
+#[test]
+fn a_flow_belongs_to_the_cpu_that_the_embedder_says() {
+    let to_the_last = Rss::new(&DEFAULT_KEY, 4).with_indirection([3; INDIRECTION_LEN]);
+    let mut host = Host::with(&Shape {
+        cpus: 4,
+        rss: Some(to_the_last),
+        ..Shape::default()
+    })
+    .knows_peer();
+    let _socket = host.bind(7);
+    for from in 4000..4016 {
+        host.receive(&datagram(from, 7, b"x"));
+    }
+    let received = |cpu| {
+        let counters = host.stack.counters(cpu).unwrap();
+        counters.snmp.value(Snmp::UdpInDatagrams)
+    };
+    assert_eq!([0, 1, 2, 3].map(received), [0, 0, 0, 16]);
+}
+
+#[test]
+fn a_table_that_names_a_cpu_that_is_not_there_is_refused() {
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(0));
+    let config = StackConfig {
+        cpus: 2,
+        rss: Some(Rss::new(&DEFAULT_KEY, 3)),
+        ..StackConfig::default()
+    };
+    let refused = Stack::new(&config, &clock);
+    assert!(matches!(refused, Err(StackError::Rss(2))));
 }
 
 #[test]

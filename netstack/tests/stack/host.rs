@@ -3,6 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use softnet_dma_ring::PoolConfig;
+use softnet_netstack::rss::Rss;
 use softnet_netstack::{
     DropReason, IfIndex, NicOptions, Snmp, Stack, StackConfig, UdpOptions, UdpSocket,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Shape {
     pub(crate) frames: u32,
     pub(crate) queues: u16,
     pub(crate) nic: NicOptions,
+    pub(crate) rss: Option<Rss>,
 }
 
 impl Default for Shape {
@@ -42,6 +44,7 @@ impl Default for Shape {
             frames: 4096,
             queues: 1,
             nic: NicOptions::default(),
+            rss: None,
         }
     }
 }
@@ -63,6 +66,7 @@ impl Host {
                 frames: shape.frames,
                 ..PoolConfig::default()
             },
+            rss: shape.rss.clone(),
             ..StackConfig::default()
         };
         let source: Arc<dyn Clock> = clock.clone();

@@ -20,6 +20,7 @@ mod built_in {
     use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, UmemConfig};
     use softnet::netstack::NicOptions;
     use softnet::nic_hal::MacAddress;
+    use softnet::rss_of;
 
     /// The interface's settings, as far as they were changed. They are put back at
     /// the end, however that comes.
@@ -64,12 +65,18 @@ mod built_in {
 
     /// A machine whose frames the kernel knows, enough for the interface's queues.
     pub(crate) fn machine(config: &StackConfig, interface: &str) -> Result<Machine> {
-        let queues = Interface::open(interface)?.rx_queues()?;
+        let opened = Interface::open(interface)?;
+        let queues = opened.rx_queues()?;
         let umem = UmemConfig {
             chunks: FRAMES.saturating_mul(queues.clamp(1, 16)),
             ..UmemConfig::default()
         };
-        Ok(Machine::on_umem(config, umem)?)
+        let rss = opened.rss()?.and_then(|view| rss_of(&view, config.cpus));
+        let config = StackConfig {
+            rss,
+            ..config.clone()
+        };
+        Ok(Machine::on_umem(&config, umem)?)
     }
 
     pub(crate) fn plug_in(machine: &mut Machine, interface: &str, args: &Run) -> Result<IfIndex> {
