@@ -1,5 +1,6 @@
 //! Why an interface could not be used as a NIC.
 
+use crate::bpf::{Capability, Denied};
 use crate::mode::Mode;
 use softnet_dma_ring::PoolError;
 use softnet_nic_hal::NicError;
@@ -13,6 +14,9 @@ pub enum UmemError {
     /// The shape makes no sense.
     #[error("{0}")]
     Shape(&'static str),
+    /// The process may not make XDP sockets.
+    #[error("making an XDP socket is not allowed: {0}")]
+    NotPermitted(Denied),
     /// The kernel refused.
     #[error(
         "the kernel takes no UMEM of {bytes} bytes ({source}): {}",
@@ -29,11 +33,20 @@ pub enum UmemError {
     Pool(#[from] PoolError),
 }
 
+impl UmemError {
+    /// What the kernel's answer to a UMEM of that many bytes means.
+    pub(crate) fn refused(bytes: usize, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM) => Self::NotPermitted(Denied::of(&[Capability::NetRaw])),
+            _ => Self::Refused { bytes, source },
+        }
+    }
+}
+
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EPERM) => "it takes CAP_NET_RAW to make an XDP socket",
         Some(libc::ENOBUFS | libc::ENOMEM) => {
-            "the memory that it may lock is limited: raise `ulimit -l`, or use fewer chunks"
+            "the memory that this user may lock is limited: raise `ulimit -l`, give the program CAP_IPC_LOCK, or use fewer chunks"
         }
         _ => "it may be without CONFIG_XDP_SOCKETS",
     }

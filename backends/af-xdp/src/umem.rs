@@ -138,10 +138,7 @@ impl Umem {
         config.check()?;
         let (memory, pages) = memory(&config)?;
         let shape = memory.shape();
-        let refused = |source| UmemError::Refused {
-            bytes: shape.bytes(),
-            source,
-        };
+        let refused = |source| UmemError::refused(shape.bytes(), source);
         let region = memory.region().map_err(refused)?;
         let layout = Layout::new(region.dma_addr().0, shape.chunks, config.chunk_size.shift());
         let pool = PoolConfig {
@@ -232,10 +229,8 @@ fn memory(config: &UmemConfig) -> Result<(Arc<XskMemory>, Pages), UmemError> {
     } else {
         Pages::Ordinary
     };
-    let memory = XskMemory::new(plain).map_err(|source| UmemError::Refused {
-        bytes: plain.bytes(),
-        source,
-    })?;
+    let memory =
+        XskMemory::new(plain).map_err(|source| UmemError::refused(plain.bytes(), source))?;
     Ok((memory, pages))
 }
 

@@ -11,8 +11,10 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// `CAP_NET_ADMIN`: to load and attach XDP programs, and to use an XSKMAP.
+    /// `CAP_NET_ADMIN`: to load XDP programs, to make an XSKMAP, and to change settings.
     NetAdmin = 12,
+    /// `CAP_NET_RAW`: to make XDP sockets.
+    NetRaw = 13,
     /// `CAP_SYS_ADMIN`: to name programs of others.
     SysAdmin = 21,
     /// `CAP_BPF`: to make maps and load programs.
@@ -23,6 +25,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Bpf => "CAP_BPF",
         })
@@ -40,7 +43,7 @@ pub struct Denied {
 
 impl Denied {
     /// Looks at what of `wanted` the calling thread lacks.
-    pub(super) fn of(wanted: &[Capability]) -> Self {
+    pub(crate) fn of(wanted: &[Capability]) -> Self {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
         Self {
@@ -63,7 +66,7 @@ impl fmt::Display for Denied {
         let names: Vec<String> = self.missing.iter().map(Capability::to_string).collect();
         write!(
             f,
-            "this process lacks {}: run as root, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep PROGRAM`",
+            "this process lacks {}: run as root, or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`",
             names.join(" and ")
         )
     }

@@ -44,6 +44,9 @@ pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(AfXdpError::QueueBusy { .. }) = error.downcast_ref() {
         return Some(Errno::EBUSY);
     }
+    if let Some(UmemError::NotPermitted(_)) = error.downcast_ref() {
+        return Some(Errno::EPERM);
+    }
     if let Some(error) = error.downcast_ref::<AttachError>() {
         return of_attaching(error);
     }
