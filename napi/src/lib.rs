@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std", loom))]
 extern crate std;
 
+mod busy;
 mod handle;
 mod list;
 #[cfg(all(test, loom))]
@@ -26,6 +27,7 @@ mod state;
 mod stats;
 mod sync;
 
+pub use busy::busy_poll;
 pub use handle::{NapiHandle, NapiId};
 pub use net_rx::NetRxAction;
 pub use poll::{Budget, NapiPoll, PollOutcome};

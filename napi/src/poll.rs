@@ -64,6 +64,12 @@ pub trait NapiPoll<C>: Send {
     /// It is called with the interrupt masked and leaves it so.
     fn poll(&mut self, cx: &mut C, cpu: &mut Cpu, budget: Budget) -> PollOutcome;
 
+    /// Whether it can be polled without a reason ([`busy_poll`](crate::busy_poll));
+    /// no use where no interrupt is saved by it.
+    fn can_busy_poll(&self) -> bool {
+        true
+    }
+
     /// Keeps the instance's interrupt from firing.
     fn mask_irq(&self);
 

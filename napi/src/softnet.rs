@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use softnet_softirq::CpuHandle;
+use softnet_softirq::{CpuHandle, Vector};
 
 /// The bounds of `net_rx_action`. The defaults are Linux's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,9 @@ pub struct SoftnetData<C> {
     list: Chain,
     /// Instances that had their turn in this run and want another.
     repoll: Chain,
+    /// Instances that are busy-polled, and whether others are to become that.
+    pub(crate) busy: Vec<Entry>,
+    prefer_busy_poll: bool,
     counters: Arc<SoftnetCounters>,
 }
 
@@ -103,6 +106,8 @@ impl<C> SoftnetData<C> {
             arrivals: Arc::new(PollList::new(config.max_instances)),
             list: Chain::default(),
             repoll: Chain::default(),
+            busy: Vec::with_capacity(usize::from(config.max_instances)),
+            prefer_busy_poll: false,
             counters: Arc::default(),
         }
     }
@@ -236,6 +241,76 @@ impl<C> SoftnetData<C> {
         None
     }
 
+    /// Has instances busy-polled from their next poll on, or none any more: their
+    /// interrupts are let in again then.
+    ///
+    /// With busy polling [`busy_poll`](crate::busy_poll) is to be called over and
+    /// over: a packet that comes wakes nobody.
+    pub fn set_busy_poll(&mut self, on: bool) {
+        self.prefer_busy_poll = on;
+        if !on {
+            self.rest();
+        }
+    }
+
+    /// Whether an instance is busy-polled now.
+    #[must_use]
+    #[inline]
+    pub fn is_busy_polled(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Lets the interrupts of busy-polled instances in, before the CPU sleeps. The
+    /// next interrupt makes its instance busy-polled again.
+    pub fn rest(&mut self) {
+        while let Some(entry) = self.busy.pop() {
+            self.end_busy_poll(entry);
+        }
+    }
+
+    /// Ends the busy polling of an instance that is not on the list of those any
+    /// more.
+    pub(crate) fn end_busy_poll(&mut self, entry: Entry) {
+        let Some(Some(slot)) = self.slots.get_mut(entry.index()) else {
+            return;
+        };
+        match slot.handle.state().complete() {
+            Completion::Complete => {
+                if let Some(poller) = &slot.poller {
+                    poller.unmask_irq();
+                }
+            }
+            Completion::Disabled => {}
+            Completion::Missed => {
+                self.list.push_back(entry, &self.arrivals);
+                self.cpu.raise(Vector::NetRx);
+            }
+        }
+    }
+
+    /// The busy-polled instance at this place of their list, its poller taken out;
+    /// one that was disabled meanwhile leaves the list.
+    #[inline]
+    pub(crate) fn begin_busy(&mut self, at: usize) -> Option<Polled<C>> {
+        loop {
+            let &entry = self.busy.get(at)?;
+            if let Some(polled) = self.begin_poll(entry) {
+                return Some(polled);
+            }
+            // It was disabled, and is at rest now.
+            self.busy.swap_remove(at);
+        }
+    }
+
+    /// Puts a busy-polled instance's poller back.
+    #[inline]
+    pub(crate) fn end_busy(&mut self, polled: Polled<C>, outcome: PollOutcome) {
+        self.counters.processed.add(outcome.packets() as u64);
+        if let Some(Some(slot)) = self.slots.get_mut(polled.entry.index()) {
+            slot.poller = Some(polled.poller);
+        }
+    }
+
     #[inline]
     fn begin_poll(&mut self, entry: Entry) -> Option<Polled<C>> {
         let slot = self.slots.get_mut(entry.index())?.as_mut()?;
@@ -263,6 +338,10 @@ impl<C> SoftnetData<C> {
         };
         let poller = slot.poller.insert(poller);
         if let PollOutcome::Done { .. } = outcome {
+            if self.prefer_busy_poll && poller.can_busy_poll() {
+                slot.handle.state().begin_busy_poll();
+                return self.busy.push(entry);
+            }
             match slot.handle.state().complete() {
                 Completion::Complete => return poller.unmask_irq(),
                 Completion::Disabled => return,
@@ -331,6 +410,15 @@ impl<C> SoftnetData<C> {
     /// Takes a disabled instance off the list and lets go of it.
     fn unlist(&mut self, handle: &NapiHandle) {
         let entry = handle.id().entry();
+        let is_polled = self
+            .slot_of(handle)
+            .is_some_and(|slot| slot.poller.is_none());
+        if let Some(at) = self.busy.iter().position(|&busy| busy == entry)
+            && !is_polled
+        {
+            self.busy.swap_remove(at);
+            handle.state().begin_poll();
+        }
         for list in [&mut self.list, &mut self.repoll] {
             if list.remove(entry, &self.arrivals) {
                 handle.state().begin_poll();

@@ -20,7 +20,7 @@ bitflags::bitflags! {
         const LISTED = 1 << 4;
         /// Sockets may not poll it.
         const NO_BUSY_POLL = 1 << 5;
-        /// A socket polls it; who does so owns `SCHED`.
+        /// It is polled without being scheduled; who does so owns `SCHED`.
         const IN_BUSY_POLL = 1 << 6;
         /// Sockets are expected to poll it: its interrupt stays masked.
         const PREFER_BUSY_POLL = 1 << 7;
@@ -33,6 +33,7 @@ const SCHED: u32 = NapiFlags::SCHED.bits();
 const MISSED: u32 = NapiFlags::MISSED.bits();
 const DISABLE: u32 = NapiFlags::DISABLE.bits();
 const LISTED: u32 = NapiFlags::LISTED.bits();
+const IN_BUSY_POLL: u32 = NapiFlags::IN_BUSY_POLL.bits();
 
 /// The bits that `enable` decides on, and what they are when a poll is due.
 const WHOLE: u32 = LISTED | DISABLE | MISSED | SCHED;
@@ -89,6 +90,10 @@ pub enum Completion {
 /// if so. An interrupt is thus never lost: not during a poll, not at its end, and
 /// not while the instance is disabled.
 ///
+/// An instance that is busy-polled keeps `SCHED` from one poll to the next, with
+/// `IN_BUSY_POLL` beside it: requests are only noted, which costs nothing, since the
+/// next poll comes anyway. [`complete`](Self::complete) ends that too.
+///
 /// Changes are compare-and-exchange loops over the one word: each is a decision
 /// on a state that did not change while it was made. Failures mean that somebody
 /// else made progress.
@@ -142,9 +147,16 @@ impl NapiState {
         // Release: what earlier polls did is seen by the one who waits.
         let old = self.update(Ordering::AcqRel, |old| match old & DISABLE {
             0 => old,
-            _ => (old & !SCHED) | MISSED,
+            _ => (old & !(SCHED | IN_BUSY_POLL)) | MISSED,
         });
         old & DISABLE == 0
+    }
+
+    /// Keeps `SCHED` after a poll, for polls that nobody asks for. Only who owns
+    /// `SCHED` calls it.
+    pub(crate) fn begin_busy_poll(&self) {
+        // Relaxed: it hands nothing over.
+        self.0.fetch_or(IN_BUSY_POLL, Ordering::Relaxed);
     }
 
     /// Ends a poll that has found nothing more. Only who owns `SCHED` calls it.
@@ -154,9 +166,9 @@ impl NapiState {
         // or waits for it to be disabled. Acquire: if it runs again because of a
         // request, that poll sees what was written before the request.
         let old = self.update(Ordering::AcqRel, |old| match old & (MISSED | DISABLE) {
-            0 => old & !SCHED,
-            MISSED => old & !MISSED,
-            _ => (old & !SCHED) | MISSED,
+            0 => old & !(SCHED | IN_BUSY_POLL),
+            MISSED => old & !(MISSED | IN_BUSY_POLL),
+            _ => (old & !(SCHED | IN_BUSY_POLL)) | MISSED,
         });
         match old & (MISSED | DISABLE) {
             0 => Completion::Complete,

@@ -4,7 +4,7 @@
 
 use softnet_napi::{
     Budget, HasSoftnet, NapiFlags, NapiHandle, NapiPoll, NetRxAction, NetRxConfig, PollOutcome,
-    RemoveError, SoftnetCounters, SoftnetData, SoftnetFull,
+    RemoveError, SoftnetCounters, SoftnetData, SoftnetFull, busy_poll,
 };
 use softnet_softirq::{
     Cpu, CpuId, Idle, Ksoftirqd, KsoftirqdConfig, MonotonicClock, NoWake, ParkIdle, Processor,
@@ -193,6 +193,102 @@ fn an_interrupt_during_the_poll_leads_to_another_poll_before_the_unmask() {
         Event::Unmask("a"),
     ];
     assert_eq!(bench.run(), polls);
+}
+
+impl Bench {
+    /// A bench that prefers busy polling, with an instance that is busy-polled.
+    fn busy() -> (Self, NapiHandle) {
+        let mut bench = Self::new(4);
+        bench.shard.softnet.set_busy_poll(true);
+        let napi = bench.add("a", &[]);
+        napi.schedule();
+        assert_eq!(bench.run(), [Event::Poll("a", 64)]);
+        (bench, napi)
+    }
+
+    fn busy_poll(&mut self) -> Vec<Event> {
+        let cpu = self.softirqs.cpu_mut();
+        assert_eq!(busy_poll(cpu, &mut self.shard), 0);
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_busy_polled_instance_stays_masked_and_is_polled_without_being_scheduled() {
+    let (mut bench, napi) = Bench::busy();
+    let busy = NapiFlags::LISTED | NapiFlags::SCHED | NapiFlags::IN_BUSY_POLL;
+    assert_eq!(napi.flags(), busy);
+    assert_eq!(bench.busy_poll(), [Event::Poll("a", 64)]);
+    assert_eq!(bench.busy_poll(), [Event::Poll("a", 64)]);
+    assert_eq!(bench.run(), []);
+    bench.shard.softnet.set_busy_poll(false);
+    assert_eq!(bench.run(), [Event::Unmask("a")]);
+    assert_eq!(napi.flags(), NapiFlags::LISTED);
+    assert_eq!(bench.busy_poll(), []);
+}
+
+#[test]
+fn an_interrupt_during_busy_polling_is_polled_for_before_the_unmask() {
+    let (mut bench, napi) = Bench::busy();
+    napi.schedule();
+    bench.shard.softnet.rest();
+    assert_eq!(bench.run(), [Event::Poll("a", 64)]);
+    // It came back, since busy polling is still preferred.
+    assert!(napi.flags().contains(NapiFlags::IN_BUSY_POLL));
+    bench.shard.softnet.set_busy_poll(false);
+    assert_eq!(bench.run(), [Event::Unmask("a")]);
+}
+
+#[test]
+fn a_busy_polled_instance_that_is_disabled_leaves_and_comes_back_when_enabled() {
+    let (mut bench, napi) = Bench::busy();
+    napi.disable(|| {
+        let cpu = bench.softirqs.cpu_mut();
+        assert_eq!(busy_poll(cpu, &mut bench.shard), 0);
+    });
+    assert_eq!(
+        napi.flags(),
+        NapiFlags::LISTED | NapiFlags::DISABLE | NapiFlags::MISSED
+    );
+    assert_eq!(bench.busy_poll(), []);
+    napi.enable();
+    assert_eq!(bench.run(), [Event::Poll("a", 64)]);
+    assert_eq!(bench.busy_poll(), [Event::Poll("a", 64)]);
+}
+
+#[test]
+fn a_busy_polled_instance_is_removed_masked() {
+    let (mut bench, napi) = Bench::busy();
+    assert!(bench.shard.softnet.remove(&napi).unwrap().is_some());
+    assert_eq!(bench.busy_poll(), [Event::Mask("a")]);
+    bench.shard.softnet.set_busy_poll(false);
+    assert_eq!(bench.run(), []);
+}
+
+#[test]
+fn an_instance_that_removes_itself_while_busy_polled_is_told_to_wait() {
+    let (mut bench, napi) = Bench::busy();
+    bench.shard.handles.push(napi.clone());
+    let mut poller = bench.told("b", &[]);
+    let mut calls = 0;
+    poller.script = Box::new(move |shard, _| {
+        calls += 1;
+        if calls == 2 {
+            let own = shard.handles[1].clone();
+            assert_eq!(shard.softnet.remove(&own).err(), Some(RemoveError::Busy));
+        }
+    });
+    let other = bench.add_told(poller);
+    bench.shard.handles.push(other.clone());
+    other.schedule();
+    assert_eq!(bench.run(), [Event::Poll("b", 64)]);
+    assert_eq!(
+        bench.busy_poll(),
+        [Event::Poll("a", 64), Event::Poll("b", 64)]
+    );
+    assert_eq!(bench.busy_poll(), [Event::Poll("a", 64)]);
+    assert!(other.is_disabled());
+    assert!(bench.shard.softnet.remove(&other).is_ok());
 }
 
 #[test]

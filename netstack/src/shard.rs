@@ -299,6 +299,10 @@ impl NapiPoll<Shard> for Backlog {
         PollOutcome::from_packets(packets, budget)
     }
 
+    fn can_busy_poll(&self) -> bool {
+        false
+    }
+
     /// The backlog's interrupt is a call by another CPU; there is none to mask.
     fn mask_irq(&self) {}
 

@@ -157,6 +157,15 @@ impl<C> Softirqs<C> {
         }
     }
 
+    /// Reads the clock, and says whether there is something for
+    /// [`run_once`](Self::run_once) to do: for a CPU that has other things to do in
+    /// each round.
+    #[inline]
+    pub fn is_due(&mut self) -> bool {
+        self.cpu.tick();
+        self.handed_over || self.cpu.is_pending()
+    }
+
     #[inline]
     fn handle_softirqs(&mut self, cx: &mut C) -> Pass {
         self.cpu.tick();

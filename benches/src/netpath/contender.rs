@@ -32,6 +32,8 @@ pub enum Contender {
     Softnet,
     /// The same; an answer goes out in the frame that came in.
     SoftnetSameFrame,
+    /// The same, with the NIC polled without interrupts, as smoltcp polls its ring.
+    SoftnetBusy,
     /// The wire of softnet's NIC, and no stack.
     SoftnetWire,
     /// softnet, its e1000 driver, and the model of the chip.
@@ -51,6 +53,7 @@ impl Contender {
         match self {
             Self::Softnet => "softnet",
             Self::SoftnetSameFrame => "softnet, same frame",
+            Self::SoftnetBusy => "softnet, busy-polled",
             Self::SoftnetWire => "wire of softnet",
             Self::SoftnetE1000 => "softnet, e1000",
             Self::Smoltcp => "smoltcp",
@@ -70,7 +73,7 @@ impl Contender {
     #[must_use]
     pub fn wire(self) -> Option<Self> {
         match self {
-            Self::Softnet | Self::SoftnetSameFrame => Some(Self::SoftnetWire),
+            Self::Softnet | Self::SoftnetSameFrame | Self::SoftnetBusy => Some(Self::SoftnetWire),
             Self::Smoltcp | Self::SmoltcpIngress => Some(Self::SmoltcpWire),
             Self::SoftnetWire | Self::SmoltcpWire | Self::SoftnetE1000 => None,
         }
@@ -80,9 +83,19 @@ impl Contender {
     #[must_use]
     pub fn of(service: Service) -> &'static [Self] {
         match service {
-            Service::Receive => &[Self::Softnet, Self::Smoltcp, Self::SmoltcpIngress],
-            Service::Echo => &[Self::Softnet, Self::SoftnetSameFrame, Self::Smoltcp],
-            Service::Ping => &[Self::Softnet, Self::Smoltcp],
+            Service::Receive => &[
+                Self::Softnet,
+                Self::SoftnetBusy,
+                Self::Smoltcp,
+                Self::SmoltcpIngress,
+            ],
+            Service::Echo => &[
+                Self::Softnet,
+                Self::SoftnetSameFrame,
+                Self::SoftnetBusy,
+                Self::Smoltcp,
+            ],
+            Service::Ping => &[Self::Softnet, Self::SoftnetBusy, Self::Smoltcp],
         }
     }
 
@@ -95,6 +108,7 @@ impl Contender {
         Ok(match self {
             Self::Softnet => Box::new(loopback::Softnet::new(scenario, Copied)?),
             Self::SoftnetSameFrame => Box::new(loopback::Softnet::new(scenario, SameFrame)?),
+            Self::SoftnetBusy => Box::new(loopback::Softnet::busy_polled(scenario)?),
             Self::SoftnetWire => Box::new(loopback::Wire::new(scenario)?),
             Self::SoftnetE1000 => Box::new(emulated::Emulated::new(scenario)?),
             Self::Smoltcp => Box::new(smoltcp::Smoltcp::new(scenario, smoltcp::Run::Poll)?),

@@ -67,6 +67,18 @@ impl Softnet {
         })
     }
 
+    /// The same, with the NIC polled without interrupts; it answers in the frame
+    /// that came in.
+    pub(super) fn busy_polled(scenario: &Scenario) -> Result<Self> {
+        let answer = match scenario.service {
+            Service::Receive => Answer::Copied,
+            Service::Echo | Service::Ping => Answer::SameFrame,
+        };
+        let mut host = Self::new(scenario, answer)?;
+        host.stack.set_busy_poll(true)?;
+        Ok(host)
+    }
+
     #[cfg(test)]
     pub(super) fn spoil(&mut self) {
         self.peer.traffic.spoil();

@@ -5,9 +5,10 @@ use super::traffic::payload;
 use super::{SCENARIOS, Scenario, Service, Spread, apps::Answer, run};
 use anyhow::Result;
 
-const ALL: [Contender; 7] = [
+const ALL: [Contender; 8] = [
     Contender::Softnet,
     Contender::SoftnetSameFrame,
+    Contender::SoftnetBusy,
     Contender::SoftnetWire,
     Contender::SoftnetE1000,
     Contender::Smoltcp,

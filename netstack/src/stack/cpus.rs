@@ -5,6 +5,7 @@ use crate::shard::Shard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use softnet_napi::busy_poll;
 use softnet_softirq::{Cpu, Idle, NoWake, Processor, Wake};
 
 /// What a pass over all CPUs found.
@@ -135,10 +136,10 @@ impl Cpus {
             return all;
         };
         if let [only] = processors.as_mut_slice() {
-            return only.run_once().into();
+            return run_once(only);
         }
         for processor in processors {
-            let one = processor.run_once();
+            let one = run_once(processor);
             all.ran |= one.ran;
             all.work_left |= one.work_left;
             all.next_timer_ns = earlier(all.next_timer_ns, one.next_timer_ns);
@@ -155,6 +156,9 @@ impl Cpus {
         let Self::Inline(processors) = self else {
             return;
         };
+        for processor in processors.iter_mut() {
+            processor.context.softnet.rest();
+        }
         if let [only] = processors.as_mut_slice()
             && let CpuIdle::Own(idle) = &mut only.idle
         {
@@ -201,6 +205,28 @@ impl<F: FnMut(Option<u64>)> Idle for Then<F> {
     fn wait(&mut self, timeout_ns: Option<u64>) {
         (self.0)(timeout_ns);
     }
+}
+
+/// Runs a CPU's softirqs, and polls what is busy-polled.
+#[inline]
+fn run_once(processor: &mut StackProcessor) -> Progress {
+    if processor.context.softnet.is_busy_polled() {
+        run_busy(processor)
+    } else {
+        processor.run_once().into()
+    }
+}
+
+fn run_busy(processor: &mut StackProcessor) -> Progress {
+    let mut progress = Progress::default();
+    processor.idle.poll();
+    if processor.softirqs.is_due() {
+        progress = processor.softirqs.run_once(&mut processor.context).into();
+    }
+    let cpu = processor.softirqs.cpu_mut();
+    progress.ran |= busy_poll(cpu, &mut processor.context) != 0;
+    progress.next_timer_ns = cpu.next_timer_ns();
+    progress
 }
 
 impl Executor for Stack {

@@ -360,6 +360,7 @@ mod running {
         /// [`StackError::Thread`] when the system refuses; the stack cannot be
         /// used any more then.
         pub fn start(&mut self, options: &ThreadOptions) -> Result<(), StackError> {
+            self.set_busy_poll(false)?;
             let Cpus::Inline(processors) = &mut self.cpus else {
                 return Err(StackError::Running);
             };

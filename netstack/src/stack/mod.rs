@@ -227,6 +227,26 @@ impl Stack {
         }
     }
 
+    /// Has NICs polled by each [`run_once`](Self::run_once), without interrupts, or
+    /// no more.
+    ///
+    /// For callers that do nothing else: where packets come as fast as they can be
+    /// worked on, an interrupt only says what the next poll finds anyway, and costs
+    /// more than the packet. A queue is polled so from its next interrupt on, and
+    /// [`sleep`](Self::sleep) lets interrupts in.
+    ///
+    /// # Errors
+    /// [`StackError::Running`] when the CPUs are threads: these spin for as long as
+    /// `ThreadOptions` says.
+    pub fn set_busy_poll(&mut self, on: bool) -> Result<(), StackError> {
+        #[cfg(feature = "std")]
+        if let Cpus::Threads(_) = self.cpus {
+            return Err(StackError::Running);
+        }
+        self.on_each_cpu(move |shard| shard.softnet.set_busy_poll(on))?;
+        Ok(())
+    }
+
     /// Puts all CPUs to sleep on the caller's thread, by `wait`, which gets the
     /// time until the next timer, at most `limit_ns`, in nanoseconds. It is to
     /// return earlier on an interrupt and on a wake-up, at whichever CPU's place.

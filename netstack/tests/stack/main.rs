@@ -7,6 +7,7 @@
 
 mod accounting;
 mod arp;
+mod busy;
 mod cpus;
 mod devices;
 mod equivalence;
