@@ -539,17 +539,18 @@ impl FrameCache {
     /// to `give`. Returns how many.
     #[inline]
     pub fn alloc_each(&mut self, count: usize, mut give: impl FnMut(Frame)) -> usize {
-        let headroom = self.pool.headroom();
+        let headroom = self.headroom;
         let mut left = count;
         while left > 0 {
             if self.free.is_empty() {
-                self.refill();
+                let Some(frame) = self.alloc() else {
+                    break;
+                };
+                give(frame);
+                left -= 1;
             }
-            let from = self.free.len() - left.min(self.free.len());
-            let run = self.free.len() - from;
-            if run == 0 {
-                break;
-            }
+            let run = left.min(self.free.len());
+            let from = self.free.len() - run;
             for meta in self.free.drain(from..) {
                 // SAFETY: the cache owned the buffer, and hands it over.
                 let mut frame = unsafe { Frame::from_meta(meta) };
@@ -581,6 +582,7 @@ impl FrameCache {
 
     /// Takes half a stock from the pool, and one buffer of it.
     #[cold]
+    #[must_use]
     fn refill(&mut self) -> Option<NonNull<Meta>> {
         let half = self.free.capacity().div_ceil(2);
         self.pool.shared().pop_into(half, &mut self.free);

@@ -323,3 +323,19 @@ fn a_chain_outlives_every_handle() {
     chain.push(frame);
     assert_eq!(chain.len(), 4);
 }
+
+#[test]
+fn frames_taken_a_run_at_a_time_are_all_of_the_pools_and_come_home() {
+    let pool = FramePool::new(config(64)).unwrap();
+    let mut cache = pool.cache(16);
+    let mut taken = Vec::new();
+    assert_eq!(cache.alloc_each(40, |frame| taken.push(frame)), 40);
+    assert_eq!(cache.alloc_each(40, |frame| taken.push(frame)), 24);
+    assert_eq!(cache.alloc_each(1, |frame| taken.push(frame)), 0);
+    let mut indices: Vec<u32> = taken.iter().map(Frame::index).collect();
+    indices.sort_unstable();
+    assert!(indices.iter().copied().eq(0..64));
+    taken.drain(..).for_each(|frame| cache.free(frame));
+    drop(cache);
+    assert_eq!(pool.count_free(), 64);
+}
