@@ -20,6 +20,8 @@ pub mod bpf;
 pub mod doctor;
 mod error;
 pub mod events;
+#[cfg(test)]
+mod fake;
 mod mode;
 pub mod netlink;
 mod nic;

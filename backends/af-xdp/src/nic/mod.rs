@@ -3,6 +3,9 @@
 mod kernel;
 mod linux;
 mod stats;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 mod watchdog;
 
 pub use kernel::{Facts, Kernel, Memory, Opened, OpenedOf, Socket};

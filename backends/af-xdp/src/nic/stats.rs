@@ -8,7 +8,7 @@ use softnet_nic_hal::NicStats;
 /// What was counted since the NIC was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
-    rings: RingCounters,
+    pub(super) rings: RingCounters,
     kernel: KernelCounters,
     /// Times the transmitter hung.
     pub(super) timeouts: u64,

@@ -165,9 +165,10 @@ pub(crate) struct Attached {
 
 /// One open queue.
 ///
-/// Each half is behind a lock that nobody waits for: the ring's owner holds it for a
-/// batch at a time, and [`close`](Self::close) takes the half away while the owner
-/// keeps still, by contract. Whoever else finds it held goes away.
+/// Each half is behind a lock, which the ring's owner takes once a batch and finds free:
+/// [`close`](Self::close) takes the half away while the owner keeps still, by contract,
+/// and whoever else [looks](Completions::pending) holds it for a few instructions, and
+/// goes away when it is held.
 pub(crate) struct Cell<R, T> {
     pub(crate) id: QueueId,
     /// The rings reach the kernel, and the kernel the device.
@@ -333,14 +334,17 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
 impl<R: RxQueue, T: TxQueue> Completions for Cell<R, T> {
     /// When a ring is in use at this moment nobody can tell, and the answer is yes: a
     /// needless interrupt does no harm.
+    ///
+    /// The kernel's rings first: a frame that is not there any more was counted as left
+    /// before the half was let go.
     #[inline]
     fn pending(&self) -> bool {
         self.is_open()
-            && (self.rx_left.load(Ordering::Relaxed) != 0
+            && (half_pending(&self.rx, |half| half.queue.pending())
+                || half_pending(&self.tx, |half| half.queue.pending())
+                || self.rx_left.load(Ordering::Relaxed) != 0
                 || self.tx_left.load(Ordering::Relaxed) != 0
-                || self.stuck.load(Ordering::Relaxed)
-                || half_pending(&self.rx, |half| half.queue.pending())
-                || half_pending(&self.tx, |half| half.queue.pending()))
+                || self.stuck.load(Ordering::Relaxed))
     }
 
     #[inline]

@@ -14,6 +14,8 @@
 
 pub(crate) mod cell;
 mod checksum;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod rx;
 mod table;
 mod tx;

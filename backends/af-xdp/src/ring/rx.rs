@@ -3,7 +3,7 @@
 use super::cell::{Cell, Count, RxHalf};
 use super::table::{Layout, Table};
 use super::{Descriptor, RxChecksum, RxQueue, TxQueue, Wake};
-use crate::sync::{Ordering, fence, try_lock};
+use crate::sync::{Ordering, fence, lock};
 use arrayvec::ArrayVec;
 use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
 use std::fmt;
@@ -57,9 +57,7 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
 
     /// Moves posted frames into the fill ring. Those that find no slot stay.
     fn flush(&mut self) {
-        if let Some(mut guard) = try_lock(&self.cell.rx)
-            && let Some(half) = guard.as_mut()
-        {
+        if let Some(half) = lock(&self.cell.rx).as_mut() {
             half.fill(&mut self.posts);
         }
     }
@@ -67,9 +65,7 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
     /// Takes received packets from the kernel into `ready`.
     #[inline]
     fn receive(&mut self) {
-        let Some(mut guard) = try_lock(&self.cell.rx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.rx);
         let Some(half) = guard.as_mut() else {
             return;
         };
@@ -93,6 +89,8 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
         let gone = batch.finish();
         self.outstanding = self.outstanding.saturating_sub(gone);
         self.ready.reverse();
+        // Before the half is let go: whoever looks next finds them here.
+        self.note_left();
     }
 
     #[inline]
@@ -293,9 +291,7 @@ impl<R: RxQueue, T: TxQueue> DmaRing for RxRing<R, T> {
         if self.posts.is_empty() {
             return;
         }
-        let Some(mut guard) = try_lock(&self.cell.rx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.rx);
         let Some(half) = guard.as_mut() else {
             return;
         };

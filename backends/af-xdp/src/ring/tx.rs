@@ -4,7 +4,7 @@ use super::cell::{Cell, Count, TxHalf};
 use super::rx::MAX_CHUNKS;
 use super::table::Layout;
 use super::{Descriptor, RxQueue, TxQueue, Wake, checksum};
-use crate::sync::{Ordering, fence, try_lock};
+use crate::sync::{Ordering, fence, lock};
 use arrayvec::ArrayVec;
 use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
 use std::fmt;
@@ -71,9 +71,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
 
     /// Moves posted frames into the TX ring.
     fn flush(&mut self) {
-        let Some(mut guard) = try_lock(&self.cell.tx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.tx);
         let Some(half) = guard.as_mut() else {
             return;
         };
@@ -84,9 +82,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
 
     /// Tells the kernel of packets, if it wants to be told.
     fn wake(&mut self) {
-        let Some(mut guard) = try_lock(&self.cell.tx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.tx);
         let Some(half) = guard.as_mut() else {
             return;
         };
@@ -105,9 +101,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
     /// Takes sent frames from the kernel into `done`.
     #[inline]
     fn complete(&mut self) {
-        let Some(mut guard) = try_lock(&self.cell.tx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.tx);
         let Some(half) = guard.as_mut() else {
             return;
         };
@@ -129,6 +123,8 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
         self.done.reverse();
+        // Before the half is let go: whoever looks next finds them here.
+        self.note_left();
         self.cell.tx_held.store(half.held(), Ordering::Relaxed);
     }
 
@@ -146,9 +142,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let Some(parts) = self.copied(frame) else {
             return self.cell.counts.tx_no_chunk.add(1);
         };
-        let Some(mut guard) = try_lock(&self.cell.tx) else {
-            return;
-        };
+        let mut guard = lock(&self.cell.tx);
         let Some(half) = guard.as_mut() else {
             return;
         };

@@ -129,8 +129,8 @@ fn jumbo_both_ways(mode: Mode) {
         echo(&mut pair, &peer, &packet(nic.capabilities().mac, len, len));
     }
 
-    assert_eq!(counter(&*nic, "rx_linearized"), 3);
-    assert_eq!(counter(&*nic, "tx_copied_in"), 3);
+    assert_eq!(counter(&nic, "rx_linearized"), 3);
+    assert_eq!(counter(&nic, "tx_copied_in"), 3);
     assert_eq!(
         pair.rx.free_slots(),
         16 + 2,
@@ -178,7 +178,7 @@ fn a_frame_goes_from_one_nic_to_another_of_the_same_umem_without_a_copy() {
             drop(other);
             other = open(&right, &umem, 1).pop().unwrap();
         }
-        assert_eq!(counter(&*right, "tx_copied_in"), 0);
+        assert_eq!(counter(&right, "tx_copied_in"), 0);
     });
 }
 
@@ -218,7 +218,7 @@ fn a_packet_without_a_chunk_is_counted_as_missed() {
         });
         assert_eq!((stats.rx_errors, stats.rx_packets), (0, 0));
         nic.stop().unwrap();
-        let after = counter(&*nic, "xdp_rx_fill_ring_empty_descs");
+        let after = counter(&nic, "xdp_rx_fill_ring_empty_descs");
         assert_eq!(after, 1, "it is kept after the stop");
     });
 }
@@ -259,13 +259,13 @@ fn a_queue_that_runs_low_of_chunks_copies_packets_out() {
             assert_eq!(frame.data(), sent);
             kept.push(frame);
         }
-        assert_eq!(counter(&*nic, "rx_copied_out"), 20);
+        assert_eq!(counter(&nic, "rx_copied_out"), 20);
         assert_eq!(pair.rx.free_slots(), 32 - 4, "no chunk has left the ring");
         drop(hoard);
         // With frames at home again, they go up as they are.
         let sent = packet(nic.capabilities().mac, 90, 99);
         peer.send(&sent);
         assert_eq!(reap_one(&mut pair.rx).data(), sent);
-        assert_eq!(counter(&*nic, "rx_copied_out"), 20);
+        assert_eq!(counter(&nic, "rx_copied_out"), 20);
     });
 }

@@ -1,0 +1,533 @@
+//! The NIC on a kernel that is made of memory.
+
+use super::*;
+use crate::fake::{FakeRx, FakeSocket, FakeTx, HEADROOM};
+use crate::ring::{Layout, RxChecksum};
+use softnet_dma_ring::{DmaRing, FramePool, PoolConfig, PoolError, TxChecksum};
+use softnet_nic_hal::irq::IrqTable;
+use softnet_nic_hal::testing::conformance::{self, Harness};
+use softnet_nic_hal::{LinkState, MacAddress};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+const CHUNKS: u32 = 256;
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+type Changed = Box<dyn Fn() + Send + Sync>;
+
+/// What the kernel and the test share.
+#[derive(Default)]
+struct World {
+    sockets: Mutex<Vec<Arc<FakeSocket>>>,
+    changed: Mutex<Option<Changed>>,
+    gone: AtomicBool,
+    down: AtomicBool,
+    stalled: AtomicBool,
+    /// The kernel polls: it asks for a wake-up only when it has gone to sleep.
+    polls: AtomicBool,
+}
+
+impl World {
+    fn socket(&self, queue: QueueId) -> Option<Arc<FakeSocket>> {
+        let sockets = self.sockets.lock().unwrap();
+        let socket = sockets.get(usize::from(queue.0))?.clone();
+        (socket.is_open() && !self.gone.load(Ordering::SeqCst)).then_some(socket)
+    }
+
+    fn inject(&self, queue: QueueId, packet: &[u8]) {
+        if let Some(socket) = self.socket(queue)
+            && socket.fed.load(Ordering::SeqCst)
+        {
+            socket.deliver(packet);
+        }
+    }
+
+    /// What the device sends, if it may.
+    fn send(&self, queue: QueueId, sink: &mut dyn FnMut(Vec<u8>)) {
+        let idle = [&self.down, &self.stalled];
+        if idle.iter().any(|idle| idle.load(Ordering::SeqCst)) {
+            return;
+        }
+        let Some(socket) = self.socket(queue) else {
+            return;
+        };
+        let polls = self.polls.load(Ordering::SeqCst);
+        if socket.woken.swap(0, crate::sync::Ordering::SeqCst) > 0 || polls {
+            socket.tx.awake_on();
+            while let Some(packet) = socket.transmit() {
+                sink(packet);
+            }
+            socket.tx.sleep_on();
+        }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("World")
+    }
+}
+
+#[derive(Debug)]
+struct FakeKernel {
+    world: Arc<World>,
+    memory: Memory,
+}
+
+impl FakeKernel {
+    fn new(world: Arc<World>) -> Self {
+        let pool = FramePool::new(PoolConfig {
+            frames: CHUNKS,
+            buffer_size: 2048,
+            headroom: HEADROOM as u32,
+        });
+        let pool = pool.unwrap();
+        let side = FramePool::new(PoolConfig {
+            frames: 8,
+            buffer_size: 10240,
+            headroom: HEADROOM as u32,
+        });
+        let memory = Memory {
+            layout: Layout::new(pool.region().dma_addr().0, CHUNKS, 11),
+            pool,
+            side: Some(side.unwrap()),
+            ring: 256,
+            chunk_room: 2048 - HEADROOM as usize,
+            long_packet: None,
+        };
+        Self { world, memory }
+    }
+}
+
+impl Kernel for FakeKernel {
+    type Rx = FakeRx;
+    type Tx = FakeTx;
+
+    fn name(&self) -> &str {
+        "fake0"
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        if self.world.gone.load(Ordering::SeqCst) {
+            return None;
+        }
+        Some(Facts {
+            mac: MAC,
+            mtu: 1500,
+            queues: 2,
+            link: LinkState {
+                up: !self.world.down.load(Ordering::SeqCst),
+                speed_mbps: 10_000,
+                full_duplex: true,
+            },
+        })
+    }
+
+    fn open(&self, queues: u16) -> Result<OpenedOf<Self>, NicError> {
+        let mut open = self.world.sockets.lock().unwrap();
+        assert!(open.iter().all(|socket| !socket.is_open()), "a busy queue");
+        open.clear();
+        let sockets = (0..queues).map(|_| {
+            let region = self.memory.pool.region().clone();
+            let (socket, rx, tx) = FakeSocket::open(256, region, 2048);
+            socket.tx.sleep_on();
+            open.push(socket.clone());
+            let unfeed = Box::new(move || socket.fed.store(false, Ordering::SeqCst));
+            Socket { rx, tx, unfeed }
+        });
+        Ok(Opened {
+            sockets: sockets.collect(),
+            mode: Mode::Copy,
+            rx_checksum: RxChecksum::Verify,
+        })
+    }
+
+    fn close(&self) {
+        let sockets = self.world.sockets.lock().unwrap();
+        assert!(sockets.iter().all(|socket| !socket.is_open()));
+    }
+
+    fn watch_link(&self, changed: Changed) -> Box<dyn Send + Sync> {
+        struct Watching(Arc<World>);
+        impl Drop for Watching {
+            fn drop(&mut self) {
+                *self.0.changed.lock().unwrap() = None;
+            }
+        }
+        *self.world.changed.lock().unwrap() = Some(changed);
+        Box::new(Watching(self.world.clone()))
+    }
+}
+
+struct Fake {
+    world: Arc<World>,
+    nic: Arc<Nic<FakeKernel>>,
+    events: crate::events::EventLoop,
+    sent: Vec<Vec<u8>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let world = Arc::new(World::default());
+        let events = Events::new(Arc::new(IrqTable::new(1))).unwrap();
+        let kernel = FakeKernel::new(world.clone());
+        Self {
+            world,
+            nic: Nic::with_kernel(kernel, events.clone(), None).unwrap(),
+            events: events.event_loop(0),
+            sent: Vec::new(),
+        }
+    }
+
+    fn polling() -> Self {
+        let new = Self::new();
+        new.world.polls.store(true, Ordering::SeqCst);
+        new
+    }
+
+    fn open(&self, ring: u16) -> PairOf<FakeKernel> {
+        let config = OpenConfig {
+            queues: 1,
+            rx_ring: ring,
+            tx_ring: ring,
+            mtu: 1500,
+            pool: self.nic.memory.pool.clone(),
+        };
+        let calls = Arc::new(Calls::default());
+        self.nic.open(&config, calls).unwrap().pop().unwrap()
+    }
+
+    fn counters(&self) -> crate::ring::RingCounters {
+        self.nic.totals().rings
+    }
+
+    fn pool(&self) -> &FramePool {
+        &self.nic.memory.pool
+    }
+}
+
+#[derive(Debug, Default)]
+struct Calls(AtomicUsize);
+
+impl IrqHandler for Calls {
+    fn irq(&self, _: QueueId) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Harness for Fake {
+    type Nic = Nic<FakeKernel>;
+
+    fn nic(&self) -> Arc<Nic<FakeKernel>> {
+        self.nic.clone()
+    }
+
+    fn pool(&self, _: PoolConfig) -> Result<FramePool, PoolError> {
+        Ok(self.nic.memory.pool.clone())
+    }
+
+    fn inject(&mut self, queue: QueueId, frame: &[u8]) {
+        self.world.inject(queue, frame);
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        for packet in self.sent.drain(..) {
+            sink(&packet);
+        }
+    }
+
+    fn step(&mut self) {
+        let sent = &mut self.sent;
+        self.world.send(QueueId(0), &mut |packet| sent.push(packet));
+        self.events.poll();
+    }
+
+    fn set_link_up(&mut self, up: bool) -> bool {
+        self.world.down.store(!up, Ordering::SeqCst);
+        if let Some(changed) = &*self.world.changed.lock().unwrap() {
+            changed();
+        }
+        true
+    }
+
+    fn set_tx_stalled(&mut self, stalled: bool) -> bool {
+        self.world.stalled.store(stalled, Ordering::SeqCst);
+        true
+    }
+
+    fn unplug(&mut self) -> bool {
+        self.world.gone.store(true, Ordering::SeqCst);
+        true
+    }
+}
+
+#[test]
+fn a_nic_whose_kernel_waits_to_be_woken_keeps_the_contract() {
+    conformance::assert_holds(Fake::new);
+}
+
+#[test]
+fn a_nic_whose_kernel_polls_keeps_the_contract() {
+    // "A frame is not sent before the kick" holds as well: frames are gathered.
+    conformance::assert_holds(Fake::polling);
+}
+
+#[test]
+fn the_kernel_is_woken_when_it_asks_for_it_and_only_then() {
+    let mut fake = Fake::new();
+    let mut pair = fake.open(16);
+    let post = |pair: &mut PairOf<FakeKernel>, fake: &Fake| {
+        let mut frame = fake.pool().alloc().unwrap();
+        frame.put(60).unwrap();
+        pair.tx.post(frame).unwrap();
+        pair.tx.kick();
+    };
+    post(&mut pair, &fake);
+    assert_eq!(fake.counters().tx_wakeups, 1);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    socket.tx.awake_on();
+    post(&mut pair, &fake);
+    assert_eq!(fake.counters().tx_wakeups, 1, "it is awake");
+    fake.step();
+    assert_eq!(fake.sent.len(), 2);
+    pair.tx.kick();
+    assert_eq!(fake.counters().tx_wakeups, 1, "nothing was posted");
+}
+
+#[test]
+fn a_kernel_that_is_too_busy_is_woken_again_by_the_next_reap() {
+    let mut fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    socket.busy.store(true, Ordering::SeqCst);
+    let mut frame = fake.pool().alloc().unwrap();
+    frame.put(60).unwrap();
+    pair.tx.post(frame).unwrap();
+    pair.tx.kick();
+    assert_eq!(fake.counters().tx_busy, 1);
+    // The queue asks to be polled, since nothing else would come.
+    fake.nic.unmask_irq(QueueId(0));
+    assert!(fake.nic.queues.load().as_ref().unwrap()[0].pending());
+    socket.busy.store(false, Ordering::SeqCst);
+    assert!(pair.tx.reap().is_none());
+    fake.step();
+    assert_eq!(fake.sent.len(), 1);
+    assert!(pair.tx.reap().is_some());
+    assert!(!fake.nic.queues.load().as_ref().unwrap()[0].pending());
+}
+
+#[test]
+fn an_address_that_was_not_posted_is_counted_and_goes_nowhere() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    pair.rx.post(fake.pool().alloc().unwrap()).unwrap();
+    pair.rx.kick();
+    let wrong = [3 * 2048, 1 << 40, u64::MAX].map(|addr| crate::ring::Descriptor {
+        addr,
+        len: 60,
+        options: 0,
+    });
+    socket.rx.produce(wrong.into_iter());
+    socket.completion.produce(wrong.into_iter());
+    assert!(pair.rx.reap().is_none());
+    assert!(pair.tx.reap().is_none());
+    let counters = fake.counters();
+    assert_eq!(counters.rx_bad_descriptors + counters.tx_bad_completions, 6);
+    assert_eq!(pair.rx.free_slots(), 15, "the posted one is still out");
+    fake.world.inject(QueueId(0), &[7; 60]);
+    assert_eq!(pair.rx.reap().unwrap().data(), [7; 60]);
+}
+
+#[test]
+fn a_length_that_the_chunk_does_not_have_is_counted_and_the_slot_is_free_again() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let frame = fake.pool().alloc().unwrap();
+    let addr = u64::from(frame.index()) * 2048 + HEADROOM;
+    pair.rx.post(frame).unwrap();
+    pair.rx.kick();
+    let long = crate::ring::Descriptor {
+        addr,
+        len: 1793,
+        options: 0,
+    };
+    socket.rx.produce([long].into_iter());
+    assert!(pair.rx.reap().is_none());
+    assert_eq!(fake.counters().rx_bad_descriptors, 1);
+    assert_eq!(pair.rx.free_slots(), 16);
+    assert_eq!(fake.pool().count_free(), CHUNKS as usize);
+}
+
+#[test]
+fn a_packet_may_start_anywhere_in_its_chunk() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    for headroom in [0, 1, 214, 2048 - 60] {
+        let mut frame = fake.pool().alloc().unwrap();
+        frame.reset(headroom);
+        frame.put(60).unwrap().fill(headroom as u8);
+        pair.tx.post(frame).unwrap();
+        pair.tx.kick();
+        assert_eq!(socket.transmit().unwrap(), [headroom as u8; 60]);
+        assert!(pair.tx.reap().is_some());
+    }
+}
+
+#[test]
+fn a_frame_of_another_pool_is_copied_in_and_goes_home_at_once() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let other = FramePool::new(PoolConfig::default()).unwrap();
+    let mut frame = other.alloc().unwrap();
+    frame.put(1000).unwrap().fill(9);
+    frame.set_cookie(77);
+    pair.tx.post(frame).unwrap();
+    assert_eq!(other.count_free(), other.frames());
+    pair.tx.kick();
+    assert_eq!(socket.transmit().unwrap(), [9; 1000]);
+    assert_eq!(
+        pair.tx.reap().unwrap().cookie(),
+        77,
+        "what the stack waits for"
+    );
+    let full = pair.rx.post(other.alloc().unwrap());
+    assert!(full.is_err(), "the kernel cannot fill it");
+}
+
+#[test]
+fn a_checksum_that_is_left_to_the_nic_is_on_the_wire() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let mut frame = fake.pool().alloc().unwrap();
+    frame.put(60).unwrap().fill(0);
+    frame.data_mut()[50] = 0x12;
+    let (start, offset) = (34, 6);
+    frame.set_tx_checksum(Some(TxChecksum { start, offset }));
+    pair.tx.post(frame).unwrap();
+    pair.tx.kick();
+    assert_eq!(socket.transmit().unwrap()[40..42], [0xed, 0xff]);
+}
+
+#[test]
+fn a_half_that_is_dropped_keeps_its_frames_until_the_socket_is_closed() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    for _ in 0..4 {
+        pair.rx.post(fake.pool().alloc().unwrap()).unwrap();
+    }
+    pair.rx.kick();
+    drop(pair.rx);
+    assert!(!socket.fed.load(Ordering::SeqCst));
+    assert!(socket.is_open());
+    assert_eq!(fake.pool().count_free(), CHUNKS as usize - 4);
+    drop(pair.tx);
+    assert!(!socket.is_open());
+    assert_eq!(fake.pool().count_free(), CHUNKS as usize);
+}
+
+#[test]
+fn packets_that_slow_applications_keep_do_not_starve_the_fill_ring() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    for _ in 0..16 {
+        pair.rx.post(fake.pool().alloc().unwrap()).unwrap();
+    }
+    pair.rx.kick();
+    let _hoard: Vec<_> = std::iter::from_fn(|| fake.pool().alloc()).collect();
+    let mut kept = Vec::new();
+    for _ in 0..30 {
+        fake.world.inject(QueueId(0), &[1; 60]);
+        kept.extend(pair.rx.reap());
+    }
+    let counters = fake.counters();
+    // Down to a quarter of the ring as they are, then copied while the side pool has
+    // frames, then as they are again.
+    assert_eq!(counters.rx_packets, 16 + 8);
+    assert_eq!(counters.rx_copied_out, 8);
+    assert_eq!(kept.len(), 16 + 8);
+}
+
+#[test]
+fn a_kick_is_not_lost_to_somebody_who_looks_at_that_moment() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let cells = fake.nic.queues.load_full().unwrap();
+    for _ in 0..200 {
+        let mut frame = fake.pool().alloc().unwrap();
+        frame.put(60).unwrap();
+        pair.tx.post(frame).unwrap();
+        let looking = crate::sync::lock(&cells[0].tx);
+        std::thread::scope(|scope| {
+            let kick = scope.spawn(|| pair.tx.kick());
+            // One that gives up would end while somebody looks.
+            for _ in 0..100 {
+                std::thread::yield_now();
+            }
+            assert!(!kick.is_finished());
+            drop(looking);
+        });
+        assert!(socket.transmit().is_some());
+        assert!(pair.tx.reap().is_some());
+    }
+}
+
+#[test]
+fn operations_in_random_order_lose_and_invent_nothing() {
+    let mut fake = Fake::new();
+    let mut pair = fake.open(32);
+    let (mut random, mut next, mut expected) = (7_u64, 0_u32, std::collections::VecDeque::new());
+    let mut posted = std::collections::VecDeque::new();
+    for _ in 0..20_000 {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
+        next = next.wrapping_add(1);
+        let bytes = [next.to_le_bytes(); 15].concat();
+        match (random >> 33) % 6 {
+            0 => {
+                if let Some(frame) = fake.pool().alloc() {
+                    drop(pair.rx.post(frame));
+                }
+            }
+            1 => {
+                let socket = fake.world.socket(QueueId(0)).unwrap();
+                if socket.deliver(&bytes) {
+                    expected.push_back(bytes);
+                }
+            }
+            2 => {
+                let got = pair.rx.reap();
+                let want = expected.pop_front();
+                assert_eq!(got.as_ref().map(|frame| frame.data().to_vec()), want);
+            }
+            3 => {
+                let mut frame = fake.pool().alloc().unwrap();
+                frame.put(60).unwrap().copy_from_slice(&bytes);
+                if pair.tx.post(frame).is_ok() {
+                    posted.push_back(bytes);
+                }
+            }
+            4 => {
+                pair.rx.kick();
+                pair.tx.kick();
+                fake.step();
+                for sent in fake.sent.drain(..) {
+                    assert_eq!(Some(sent), posted.pop_front());
+                }
+            }
+            _ => drop(pair.tx.reap()),
+        }
+    }
+    assert!(next > 0 && fake.counters().rx_packets > 1000);
+    fake.nic.stop().unwrap();
+    drop(pair);
+    assert_eq!(fake.pool().count_free(), CHUNKS as usize);
+}
