@@ -119,6 +119,15 @@ impl Link {
         })
     }
 
+    /// Takes the program down now, also when somebody else has a descriptor of the
+    /// link: a child that has not called exec yet, for example.
+    ///
+    /// # Errors
+    /// The process may not, or the kernel is older than 5.9.
+    pub fn detach(self) -> Result<(), AttachError> {
+        syscall::link_detach(self.as_fd()).map_err(AttachError::System)
+    }
+
     /// A link that another process made and handed over.
     ///
     /// # Errors

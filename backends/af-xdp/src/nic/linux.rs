@@ -74,9 +74,22 @@ pub struct Linux {
     state: Mutex<State>,
 }
 
+/// The program on the interface, taken down by the drop.
+#[derive(Debug)]
+struct Attached(Option<Link>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.take() {
+            // Where it cannot be detached, closing it does, sooner or later.
+            let _ = link.detach();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    link: Option<Link>,
+    link: Option<Attached>,
     /// Modes that the last opening fell back from.
     refusals: Vec<Refusal>,
 }
@@ -166,7 +179,7 @@ impl Linux {
     }
 
     /// Attaches the program and binds the first queue, in one mode.
-    fn try_mode(&self, mode: Mode) -> Result<(Link, (XskRx, XskTx)), Failed> {
+    fn try_mode(&self, mode: Mode) -> Result<(Attached, (XskRx, XskTx)), Failed> {
         let refused = |step, reason: Box<dyn std::error::Error + Send + Sync>| {
             Failed::Mode(Refusal { mode, step, reason })
         };
@@ -178,7 +191,7 @@ impl Linux {
             existing: self.config.existing,
         };
         let link = match self.program.attach(self.index, options) {
-            Ok(link) => link,
+            Ok(link) => Attached(Some(link)),
             Err(AttachError::NoInterface(_)) => return Err(Failed::Gone),
             Err(error @ (AttachError::AlreadyAttached(_) | AttachError::NotPermitted(_))) => {
                 let error = AfXdpError::other("attaching the XDP program", error);
@@ -299,7 +312,7 @@ impl Linux {
 /// A mode that works.
 struct Found {
     mode: Mode,
-    link: Link,
+    link: Attached,
     socket: (XskRx, XskTx),
     refusals: Vec<Refusal>,
 }
