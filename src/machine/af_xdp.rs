@@ -138,6 +138,15 @@ impl Machine {
         Ok(dev)
     }
 
+    /// Whether the kernel polls a device for its sockets, as
+    /// [`AfXdpConfig::busy_poll`] asked: only then is there a use in putting the
+    /// device's interrupts off. It is known after the first packets.
+    #[must_use]
+    pub fn is_busy_polled(&self) -> bool {
+        let kernel = self.kernel.as_ref();
+        kernel.is_some_and(|kernel| kernel.events.is_busy_polled())
+    }
+
     /// The NIC that an interface of the kernel is, for its mode and its program.
     #[must_use]
     pub fn af_xdp(&self, dev: IfIndex) -> Option<&Arc<AfXdpNic>> {

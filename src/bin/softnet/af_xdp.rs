@@ -24,13 +24,20 @@ mod built_in {
 
     /// The interface's settings, as far as they were changed. They are put back at
     /// the end, however that comes.
-    pub(crate) struct Tuned(Option<Settings>);
+    pub(crate) struct Tuned {
+        settings: Option<Settings>,
+        /// The device's interrupts are to be put off once the kernel polls it.
+        to_defer: bool,
+    }
 
     impl Tuned {
         /// Sets what has to be set before the sockets are opened.
         pub(crate) fn before(args: &Run) -> Result<Self> {
             let Nic::AfXdp(name) = &args.nic else {
-                return Ok(Self(None));
+                return Ok(Self {
+                    settings: None,
+                    to_defer: false,
+                });
             };
             let mut consent = Consent::empty();
             consent.set(Consent::QUEUES, args.af_xdp.set_queues.is_some());
@@ -39,12 +46,20 @@ mod built_in {
             if let Some(queues) = args.af_xdp.set_queues {
                 settings.set_queues(u32::from(queues))?;
             }
-            Ok(Self(Some(settings)))
+            Ok(Self {
+                settings: Some(settings),
+                to_defer: args.af_xdp.busy_poll.is_some(),
+            })
         }
 
-        /// Sets what the attached program would have undone.
-        pub(crate) fn after(&mut self, args: &Run) -> Result<()> {
-            if let (Some(settings), Some(_)) = (&mut self.0, args.af_xdp.busy_poll) {
+        /// Puts the device's interrupts off, once the kernel polls the device instead:
+        /// packets would wait for a timer otherwise.
+        pub(crate) fn look(&mut self, machine: &Machine) -> Result<()> {
+            if let Some(settings) = &mut self.settings
+                && self.to_defer
+                && machine.is_busy_polled()
+            {
+                self.to_defer = false;
                 settings.set_deferral(Deferral {
                     defer_hard_irqs: 2,
                     gro_flush_timeout_ns: 200_000,
@@ -56,7 +71,12 @@ mod built_in {
 
         /// Puts everything back, once the sockets are closed.
         pub(crate) fn restore(self) -> Result<()> {
-            Ok(self.0.map_or(Ok(()), Settings::restore)?)
+            if self.to_defer {
+                eprintln!(
+                    "softnet: the kernel did not poll the device, whose interrupts were left alone"
+                );
+            }
+            Ok(self.settings.map_or(Ok(()), Settings::restore)?)
         }
     }
 
@@ -184,7 +204,7 @@ impl Tuned {
         Ok(Self)
     }
 
-    pub(crate) fn after(&mut self, _args: &Run) -> Result<()> {
+    pub(crate) fn look(&mut self, _machine: &Machine) -> Result<()> {
         Ok(())
     }
 

@@ -136,8 +136,8 @@ pub(crate) struct AfXdp {
     /// Set the interface's number of queues, for as long as this runs.
     #[arg(long, value_name = "N")]
     pub(crate) set_queues: Option<u16>,
-    /// Have the kernel poll the device for so many microseconds, in place of the
-    /// device's interrupts, which are put off for as long as this runs.
+    /// Have the kernel poll the device for so many microseconds. The device's
+    /// interrupts are put off while it does.
     #[arg(long, value_name = "US")]
     pub(crate) busy_poll: Option<u32>,
 }

@@ -49,7 +49,6 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
         Nic::AfXdp(interface) => af_xdp::machine(&config, interface)?,
     };
     let eth0 = plug_in(&mut machine, args, seed)?;
-    tuned.after(args)?;
     configure(&mut machine, eth0, args)?;
     let services = Services::start(&mut machine)?;
     let interrupted = interruptions()?;
@@ -57,7 +56,14 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     let up = machine.wait_for_link(eth0, LINK_PATIENCE)?;
     announce(args, namespace.is_some(), up);
     af_xdp::announce(&machine, eth0);
-    let gone = serve(&mut machine, eth0, &services, args, &interrupted)?;
+    let gone = serve(
+        &mut machine,
+        eth0,
+        &services,
+        args,
+        &interrupted,
+        &mut tuned,
+    )?;
     machine.stop().context("the machine broke down")?;
     print(&mut machine, &services, args.json)?;
     drop(services);
@@ -176,12 +182,14 @@ fn serve(
     services: &Services,
     args: &Run,
     interrupted: &Receiver<()>,
+    tuned: &mut af_xdp::Tuned,
 ) -> Result<bool> {
     let interface = machine.interface(eth0)?;
     let start = Instant::now();
     let end = args.duration.and_then(|after| start.checked_add(after));
     let mut next = args.stats_interval.map(|interval| start + interval);
     while !interface.is_gone() {
+        tuned.look(machine)?;
         let look = Instant::now() + LOOK;
         let until = [end, next].into_iter().flatten().min();
         if !wait(interrupted, until.map_or(look, |until| until.min(look)))

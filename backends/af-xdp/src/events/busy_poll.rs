@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 ///
 /// The device interrupts as before, until its interrupts are put off by
 /// `napi_defer_hard_irqs` and `gro_flush_timeout`: then whoever owns the socket
-/// has the CPU that it is busy polled on to himself.
+/// has the CPU that it is busy polled on to himself. Those are to be set only when the
+/// kernel [does poll](super::Events::is_busy_polled): packets would wait for the
+/// timeout otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusyPoll {
     /// How long a blocking call would poll, in microseconds (`SO_BUSY_POLL`). The
@@ -55,6 +57,25 @@ fn set_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()>
         return Ok(());
     }
     Err(io::Error::last_os_error())
+}
+
+/// Whether the kernel knows which NAPI instance to poll for the socket. It learns it
+/// with the first packet; of some devices (a veth, on Linux 6.18) it never does.
+pub(super) fn is_polled(socket: BorrowedFd<'_>) -> bool {
+    let mut id = 0_u32;
+    let mut len = size_of_val(&id) as libc::socklen_t;
+    // SAFETY: the option's value is an unsigned int, for which `id` has the room that
+    // `len` says.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_INCOMING_NAPI_ID,
+            (&raw mut id).cast(),
+            &raw mut len,
+        )
+    };
+    outcome == 0 && id != 0
 }
 
 /// Has the kernel poll the socket's device once.

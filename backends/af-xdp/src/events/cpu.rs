@@ -77,6 +77,11 @@ impl CpuEvents {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the kernel polls the device of one of the queues.
+    pub(super) fn is_busy_polled(&self) -> bool {
+        self.queues().iter().any(|irq| irq.is_busy_polled())
+    }
+
     #[inline]
     pub(super) fn is_sleeping(&self) -> bool {
         self.sleeping.load(Ordering::SeqCst)

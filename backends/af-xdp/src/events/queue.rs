@@ -210,6 +210,13 @@ impl QueueIrq {
         self.line
     }
 
+    /// Whether the kernel polls the device for this queue.
+    pub(super) fn is_busy_polled(&self) -> bool {
+        let held = self.held.load();
+        let asked = held.as_ref().filter(|held| held.busy_poll);
+        asked.is_some_and(|held| busy_poll::is_polled(held.socket.as_fd()))
+    }
+
     /// Lends the socket, while the queue is attached.
     pub(super) fn with_socket<R>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
         let held = self.held.load();
