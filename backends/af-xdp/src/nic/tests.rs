@@ -417,6 +417,21 @@ fn a_checksum_that_is_left_to_the_nic_is_on_the_wire() {
 }
 
 #[test]
+fn a_tag_that_is_left_to_the_nic_is_refused() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let mut frame = fake.pool().alloc().unwrap();
+    frame.put(60).unwrap();
+    frame.set_vlan_tci(Some(7));
+    pair.tx.post(frame).unwrap();
+    pair.tx.kick();
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    assert!(socket.transmit().is_none());
+    assert_eq!(fake.counters().tx_refused, 1);
+    assert_eq!(fake.pool().count_free(), CHUNKS as usize);
+}
+
+#[test]
 fn a_half_that_is_dropped_keeps_its_frames_until_the_socket_is_closed() {
     let fake = Fake::new();
     let mut pair = fake.open(16);

@@ -69,11 +69,11 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
         let Some(half) = guard.as_mut() else {
             return;
         };
-        let mut descriptors = [Descriptor::default(); BATCH];
-        let count = half.queue.receive(&mut descriptors);
-        if count == 0 {
+        if !half.queue.pending() {
             return;
         }
+        let mut descriptors = [Descriptor::default(); BATCH];
+        let count = half.queue.receive(&mut descriptors);
         let mut batch = Received {
             half,
             policy: &self.policy,

@@ -57,7 +57,9 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
     /// Whether the frame can be sent as it is; completes its checksum.
     #[inline]
     fn prepare(&self, frame: &mut Frame) -> bool {
-        if !(ETHERNET_HEADER..=self.policy.max_packet).contains(&frame.len()) {
+        let sendable = (ETHERNET_HEADER..=self.policy.max_packet).contains(&frame.len());
+        // No XDP socket inserts a tag.
+        if !sendable || frame.vlan_tci().is_some() {
             return false;
         }
         match frame.tx_checksum() {
@@ -105,11 +107,11 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let Some(half) = guard.as_mut() else {
             return;
         };
-        let mut addrs = [0; BATCH];
-        let count = half.queue.complete(&mut addrs);
-        if count == 0 {
+        if !half.queue.pending() {
             return;
         }
+        let mut addrs = [0; BATCH];
+        let count = half.queue.complete(&mut addrs);
         self.cell.counts.tx_completed.add(count as u64);
         for &addr in addrs.iter().take(count) {
             match half.table.remove(addr) {
