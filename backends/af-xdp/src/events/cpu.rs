@@ -187,6 +187,7 @@ impl EventLoop {
             self.refresh();
         }
         for Watched { irq, failed, .. } in &mut self.queues {
+            irq.drive();
             if irq.poll() {
                 self.look_ns = FIRST_LOOK_NS;
             }

@@ -44,8 +44,6 @@ struct Held {
     socket: OwnedFd,
     completions: Arc<dyn Completions>,
     handler: Arc<dyn IrqHandler>,
-    /// The device is polled through the socket whenever the CPU looks.
-    busy_poll: bool,
 }
 
 /// The queue's interrupt is held back.
@@ -68,6 +66,8 @@ pub struct QueueIrq {
     /// interrupt or a mask, does so by one exchange: so one unmask is followed by
     /// one interrupt at the most.
     state: AtomicU8,
+    /// The device is polled through the socket whenever the CPU looks.
+    busy_poll: bool,
     held: ArcSwapOption<Held>,
     sleeper: Arc<super::cpu::CpuEvents>,
 }
@@ -115,11 +115,11 @@ impl QueueIrq {
             irqs,
             line,
             state: AtomicU8::new(MASKED),
+            busy_poll: source.busy_poll.is_some(),
             held: ArcSwapOption::from_pointee(Held {
                 socket,
                 completions: source.completions,
                 handler: source.handler,
-                busy_poll: source.busy_poll.is_some(),
             }),
             sleeper: events.cpus[cpu].clone(),
         }))
@@ -149,7 +149,7 @@ impl QueueIrq {
     /// whether it did.
     #[inline]
     pub fn poll(&self) -> bool {
-        self.is_unmasked() && self.has_completions() && self.fire()
+        self.is_unmasked() && self.has_work() && self.fire()
     }
 
     /// Whether the next completion interrupts.
@@ -168,12 +168,13 @@ impl QueueIrq {
         unmasked
     }
 
-    fn has_completions(&self) -> bool {
-        let held = self.held.load();
-        let Some(held) = held.as_ref() else {
-            return false;
-        };
-        held.completions.pending() || held.busy_poll && held.poll_device()
+    /// Has the kernel poll the device, if it was asked to and nothing waits already. A
+    /// masked queue is no exception: the stack polls it by itself.
+    #[inline]
+    pub(super) fn drive(&self) {
+        if self.busy_poll && !self.has_work() {
+            self.with_socket(busy_poll::drive);
+        }
     }
 
     /// Whether a completion waits, whoever is to hear of it.
@@ -212,9 +213,7 @@ impl QueueIrq {
 
     /// Whether the kernel polls the device for this queue.
     pub(super) fn is_busy_polled(&self) -> bool {
-        let held = self.held.load();
-        let asked = held.as_ref().filter(|held| held.busy_poll);
-        asked.is_some_and(|held| busy_poll::is_polled(held.socket.as_fd()))
+        self.busy_poll && self.with_socket(busy_poll::is_polled) == Some(true)
     }
 
     /// Lends the socket, while the queue is attached.
@@ -232,15 +231,6 @@ impl QueueIrq {
                 std::thread::yield_now();
             }
         }
-    }
-}
-
-impl Held {
-    /// Has the kernel poll the device, and looks what came of it.
-    #[cold]
-    fn poll_device(&self) -> bool {
-        busy_poll::drive(self.socket.as_fd());
-        self.completions.pending()
     }
 }
 
