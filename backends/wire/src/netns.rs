@@ -6,6 +6,8 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::io;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
 
 /// The program could not move into a namespace of its own.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,9 @@ pub enum NamespaceError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A second namespace could not be made.
+    #[error("there is no thread in a network namespace of its own: {0}")]
+    Beside(#[source] io::Error),
     /// The loopback interface could not be brought up.
     #[error("the loopback interface stays down: {0}")]
     Loopback(#[from] InterfaceError),
@@ -86,6 +91,87 @@ impl Namespace {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         Command::new(program)
+    }
+}
+
+/// A thread in another network namespace, to which a cable can lead.
+///
+/// What it opens and what it starts is in that namespace. The namespace ends with
+/// the thread, or with the last socket that was opened in it.
+#[derive(Debug)]
+pub struct Beside {
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+    id: u32,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Namespace {
+    /// Makes a network namespace beside this one.
+    ///
+    /// # Errors
+    /// [`NamespaceError::Beside`].
+    pub fn beside(&self) -> Result<Beside, NamespaceError> {
+        let (work, to_do) = mpsc::channel::<Work>();
+        let (tell, told) = mpsc::channel();
+        let body = move || {
+            let made = unshare(CloneFlags::CLONE_NEWNET).map(|()| nix::unistd::gettid());
+            let failed = made.is_err();
+            if tell.send(made).is_err() || failed {
+                return;
+            }
+            to_do.into_iter().for_each(|work| work());
+        };
+        let builder = Builder::new().name("beside".to_owned());
+        let thread = builder.spawn(body).map_err(NamespaceError::Beside)?;
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let made = told.recv().map_err(|_| NamespaceError::Beside(gone()))?;
+        let id = made.map_err(|error| NamespaceError::Beside(error.into()))?;
+        let beside = Beside {
+            work: Some(work),
+            thread: Some(thread),
+            id: id.as_raw().unsigned_abs(),
+        };
+        beside.run(|| Interface::open("lo")?.set_up(true))??;
+        Ok(beside)
+    }
+}
+
+impl Beside {
+    /// The thread's number, by which `ip link set .. netns` knows the namespace.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Does `work` on the thread and waits for it.
+    ///
+    /// # Errors
+    /// [`NamespaceError::Beside`] when earlier work, or this one, has panicked.
+    pub fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, NamespaceError> {
+        let gone = || NamespaceError::Beside(io::Error::from(io::ErrorKind::BrokenPipe));
+        let (result, done) = mpsc::channel();
+        let work: Work = Box::new(move || {
+            // Nobody waits any more if the caller has panicked.
+            let _ = result.send(work());
+        });
+        let to = self.work.as_ref().ok_or_else(gone)?;
+        to.send(work).map_err(|_| gone())?;
+        done.recv().map_err(|_| gone())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic was told by `run`.
+            let _ = thread.join();
+        }
     }
 }
 

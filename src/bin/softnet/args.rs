@@ -33,17 +33,35 @@ pub(crate) enum Command {
 /// Makes a network namespace and a TAP interface of its own; the kernel is
 /// 10.0.0.1, the stack is 10.0.0.2 behind an emulated e1000. Needs no root where
 /// the system allows user namespaces and everybody may open /dev/net/tun.
+///
+/// With --nic af-xdp the stack is at one end of a veth pair, whose other end is the
+/// kernel's in another namespace. That needs root, and a build with the feature
+/// af-xdp.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   softnet demo
-  softnet demo --json | jq .ping")]
+  softnet demo --json | jq .ping
+  softnet demo --nic af-xdp")]
 pub(crate) struct Demo {
+    /// What the stack stands behind.
+    #[arg(long, value_name = "NIC", default_value = "e1000")]
+    pub(crate) nic: DemoNic,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
     /// CPUs of the stack.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::cpus)]
     pub(crate) cpus: usize,
+}
+
+/// What the demonstration's stack stands behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DemoNic {
+    /// The emulated 82540EM, on a TAP.
+    E1000,
+    /// An interface of the kernel, through AF_XDP.
+    AfXdp,
 }
 
 /// Run the stack on a wire or on an interface of the kernel, with the services echo (UDP port 7), discard (9)

@@ -1,6 +1,6 @@
 //! `softnet demo`: the kernel talks to the stack.
 
-use crate::args::Demo;
+use crate::args::{Demo, DemoNic};
 use crate::ping::{self, PingReport};
 use crate::services::{ServiceReport, Services};
 use crate::udp_client::{self, ClientReport};
@@ -8,13 +8,15 @@ use crate::values::Cidr;
 use crate::{layers, output, tap};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use softnet::netstack::{StackConfig, ThreadOptions};
+use softnet::netstack::{IfIndex, StackConfig, ThreadOptions};
 use softnet::report::Report;
 use softnet::wire::netns::Namespace;
 use softnet::{Machine, NicConfig, Time};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
+
+mod af_xdp;
 
 const KERNEL: Cidr = Cidr {
     address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
@@ -30,6 +32,7 @@ const LINK_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Serialize)]
 struct Outcome {
     success: bool,
+    nic: DemoNic,
     /// Whether it ran without root.
     unprivileged: bool,
     ping: PingReport,
@@ -39,7 +42,7 @@ struct Outcome {
 }
 
 pub(crate) fn run(args: &Demo) -> Result<ExitCode> {
-    let outcome = demonstrate(args.cpus)?;
+    let outcome = demonstrate(args)?;
     if args.json {
         output::json(&outcome)?;
     } else {
@@ -52,31 +55,59 @@ pub(crate) fn run(args: &Demo) -> Result<ExitCode> {
     })
 }
 
-fn demonstrate(cpus: usize) -> Result<Outcome> {
+fn demonstrate(args: &Demo) -> Result<Outcome> {
     // Before the first thread: the kernel asks for it.
     let namespace = Namespace::enter()?;
-    let tap = tap::open("tap0", Some(KERNEL))?;
-    // Its multicast would be counted among the packets that are shown.
-    tap.interface().set_ipv6_enabled(false)?;
     let config = StackConfig {
-        cpus,
+        cpus: args.cpus,
         seed: crate::seed::draw(),
         ..StackConfig::default()
     };
-    let mut machine = Machine::new(&config, Time::Real)?;
+    match args.nic {
+        DemoNic::E1000 => exchange(args.nic, &namespace, start(on_tap(&config)?)?),
+        DemoNic::AfXdp => af_xdp::demonstrate(&namespace, config),
+    }
+}
+
+/// A stack behind an emulated NIC, whose wire is a TAP of the kernel.
+fn on_tap(config: &StackConfig) -> Result<(Machine, IfIndex)> {
+    let tap = tap::open("tap0", Some(KERNEL))?;
+    // Its multicast would be counted among the packets that are shown.
+    tap.interface().set_ipv6_enabled(false)?;
+    let mut machine = Machine::new(config, Time::Real)?;
     let eth0 = machine.add_e1000(Box::new(tap), &NicConfig::default())?;
+    Ok((machine, eth0))
+}
+
+/// A stack that serves.
+struct Running {
+    machine: Machine,
+    services: Services,
+}
+
+fn start((mut machine, eth0): (Machine, IfIndex)) -> Result<Running> {
     let stack = machine.stack_mut();
     stack.add_address(eth0, STACK.address, STACK.prefix_len)?;
     let services = Services::start(&mut machine)?;
     machine.start(&ThreadOptions::default())?;
     if !machine.wait_for_link(eth0, LINK_PATIENCE)? {
-        bail!("the link of the emulated NIC stays down: is the TAP interface up?");
+        bail!("the link of the NIC stays down: is the kernel's interface up?");
     }
-    let ping = ping::run(&namespace, STACK.address);
+    Ok(Running { machine, services })
+}
+
+/// The kernel talks to the stack.
+fn exchange(nic: DemoNic, namespace: &Namespace, running: Running) -> Result<Outcome> {
+    let Running {
+        mut machine,
+        services,
+    } = running;
+    let ping = ping::run(namespace, STACK.address);
     let udp = udp_client::run(KERNEL.address, STACK.address);
     machine.stop().context("the machine broke down")?;
     Ok(Outcome {
         success: ping.is_success() && udp.is_success(),
+        nic,
         unprivileged: namespace.is_unprivileged(),
         ping,
         udp,
@@ -94,23 +125,37 @@ fn text(outcome: &Outcome) -> String {
     ));
     sections.push(outcome.report.to_string());
     let verdict = if outcome.success {
-        "success: the kernel's ping and its UDP client were answered through the emulated e1000"
+        format!(
+            "success: the kernel's ping and its UDP client were answered through {}",
+            outcome.nic.words()
+        )
     } else {
-        "FAILED: see above what was not answered"
+        "FAILED: see above what was not answered".to_owned()
     };
-    sections.push(verdict.to_owned());
+    sections.push(verdict);
     sections.join("\n\n")
 }
 
 fn headline(outcome: &Outcome) -> String {
-    let root = if outcome.unprivileged {
-        "in a user and network namespace of its own, without root"
-    } else {
-        "in a network namespace of its own"
+    let root = match (outcome.nic, outcome.unprivileged) {
+        (DemoNic::E1000, true) => "in a user and network namespace of its own, without root",
+        (DemoNic::E1000, false) => "in a network namespace of its own",
+        (DemoNic::AfXdp, _) => "in two network namespaces of its own",
     };
-    format!(
-        "softnet demo, {root}\n\n  the kernel {KERNEL} -- tap0 -- emulated e1000 -- softnet {STACK}"
-    )
+    let cable = match outcome.nic {
+        DemoNic::E1000 => "tap0 -- emulated e1000",
+        DemoNic::AfXdp => "far0 -- veth -- near0 -- AF_XDP",
+    };
+    format!("softnet demo, {root}\n\n  the kernel {KERNEL} -- {cable} -- softnet {STACK}")
+}
+
+impl DemoNic {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::E1000 => "the emulated e1000",
+            Self::AfXdp => "AF_XDP",
+        }
+    }
 }
 
 fn ping_text(ping: &PingReport) -> String {
