@@ -103,3 +103,14 @@ fn a_missing_ping_is_told_with_its_package() {
     assert!(told.contains("iputils-ping"), "{told}");
     assert_eq!(number(&outcome, "/udp/echoed"), 1000);
 }
+
+#[cfg(not(feature = "af-xdp"))]
+#[test]
+fn without_af_xdp_it_says_how_to_build_it_in() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    let output = support::output(&["demo", "--nic", "af-xdp"]);
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("--features af-xdp"), "{output:?}");
+}

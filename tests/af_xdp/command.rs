@@ -236,3 +236,19 @@ fn interrupts_are_put_off_only_while_the_kernel_polls() {
         assert_eq!(deferred > 0, polled, "{said}");
     }
 }
+
+#[test]
+fn the_demonstration_goes_through_af_xdp() {
+    if veth::own_namespace().is_none() {
+        return;
+    }
+    for cpus in ["1", "2"] {
+        let output = support::output(&["demo", "--json", "--nic", "af-xdp", "--cpus", cpus]);
+        assert!(output.status.success(), "{output:?}");
+        let outcome = support::json(&output);
+        assert_eq!(outcome["nic"], Value::from("af-xdp"));
+        assert_eq!(number(&outcome, "/ping/received"), 5);
+        assert_eq!(number(&outcome, "/udp/echoed"), 1000);
+        assert_eq!(outcome["udp"]["refused"], Value::Bool(true));
+    }
+}
