@@ -32,6 +32,8 @@
 #![forbid(unsafe_code)]
 
 mod machine;
+#[cfg(feature = "af-xdp")]
+pub mod measure;
 pub mod report;
 
 pub use machine::{Machine, MachineError, NicConfig, Progress, Time, run_together};

@@ -6,9 +6,13 @@
 //! - [`rings`] holds the rings of `dma-ring` and their peers behind one trait,
 //!   and what is done with them.
 //! - [`netpath`] holds the packet path and its peer behind one trait.
+//! - `afxdp` holds a veth pair and what is measured on it; it is there with the feature
+//!   `af-xdp`.
 //!
 //! Each program in `src/bin` prints a table, or rows as JSON with `--json`.
 
+#[cfg(feature = "af-xdp")]
+pub mod afxdp;
 pub mod callgrind;
 pub mod netpath;
 pub mod pair;

@@ -41,7 +41,7 @@ impl KernelSide {
         }
         let events = self.events.clone();
         let mut idle =
-            |cpu| -> Box<dyn Idle + Send> { Box::new(EventIdle(events.event_loop(cpu))) };
+            |cpu| -> Box<dyn Idle + Send> { Box::new(EventIdle::new(events.event_loop(cpu))) };
         let parts = StackParts {
             pool: self.umem.as_ref().map(|umem| umem.pool().clone()),
             idle: Some(&mut idle),
@@ -66,7 +66,13 @@ impl KernelSide {
 }
 
 /// Where a CPU gets the interrupts of the kernel's sockets, and sleeps.
-struct EventIdle(EventLoop);
+pub(crate) struct EventIdle(EventLoop);
+
+impl EventIdle {
+    pub(crate) fn new(events: EventLoop) -> Self {
+        Self(events)
+    }
+}
 
 struct Waker(EventWaker);
 

@@ -9,6 +9,8 @@ mod together;
 mod watch;
 
 use crate::report::Report;
+#[cfg(feature = "af-xdp")]
+pub(crate) use af_xdp::EventIdle;
 use nic::EmulatedNic;
 #[cfg(feature = "af-xdp")]
 pub use rss::rss_of;

@@ -4,7 +4,7 @@
 //! [`Row`] a line, and anything else that it has to say goes to standard error.
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::Package;
+use cargo_metadata::{Package, Target};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -44,10 +44,10 @@ struct Row {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut rows = Vec::new();
-    for bench in benches(workspace, options)? {
-        eprintln!("bench: {bench}");
-        let (ok, measured) = measure(workspace, &bench, options)?;
-        tally.count(&format!("bench {bench}"), ok && !measured.is_empty());
+    for Bench { name, features } in benches(workspace, options)? {
+        eprintln!("bench: {name}");
+        let (ok, measured) = measure(workspace, &name, &features, options)?;
+        tally.count(&format!("bench {name}"), ok && !measured.is_empty());
         rows.extend(measured);
     }
     if options.json {
@@ -58,32 +58,48 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Tally> {
     Ok(tally)
 }
 
-fn benches(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
+/// A program, and the features of its package that it is built with.
+struct Bench {
+    name: String,
+    features: Vec<String>,
+}
+
+fn benches(workspace: &Workspace, options: &Options) -> Result<Vec<Bench>> {
     let mut packages = workspace.packages().iter();
     let package = packages
         .find(|package| package.name == "softnet-benches")
         .context("no package softnet-benches")?;
     let all = binaries(package);
     for asked in &options.benches {
-        if !all.contains(asked) {
-            bail!("no bench {asked}; there are: {}", all.join(", "));
+        if !all.iter().any(|bench| bench.name == *asked) {
+            let names: Vec<_> = all.iter().map(|bench| bench.name.as_str()).collect();
+            bail!("no bench {asked}; there are: {}", names.join(", "));
         }
     }
-    let asked = |name: &String| options.benches.is_empty() || options.benches.contains(name);
-    let chosen: Vec<String> = all.into_iter().filter(asked).collect();
+    let asked = |bench: &Bench| options.benches.is_empty() || options.benches.contains(&bench.name);
+    let chosen: Vec<_> = all.into_iter().filter(asked).collect();
     if chosen.is_empty() {
         bail!("softnet-benches has no binary: each bench is one");
     }
     Ok(chosen)
 }
 
-fn binaries(package: &Package) -> Vec<String> {
+fn binaries(package: &Package) -> Vec<Bench> {
     let targets = package.targets.iter().filter(|target| target.is_bin());
-    targets.map(|target| target.name.clone()).collect()
+    let bench = |target: &Target| Bench {
+        name: target.name.clone(),
+        features: target.required_features.clone(),
+    };
+    targets.map(bench).collect()
 }
 
 /// Runs one bench. The peers are built with the release profile, as we are.
-fn measure(workspace: &Workspace, bench: &str, options: &Options) -> Result<(bool, Vec<Row>)> {
+fn measure(
+    workspace: &Workspace,
+    bench: &str,
+    features: &[String],
+    options: &Options,
+) -> Result<(bool, Vec<Row>)> {
     let mut cargo = workspace.cargo();
     cargo.args([
         "run",
@@ -92,6 +108,7 @@ fn measure(workspace: &Workspace, bench: &str, options: &Options) -> Result<(boo
         "--package",
         "softnet-benches",
     ]);
+    cargo.args(["--features", &features.join(",")]);
     cargo.args(["--bin", bench, "--", "--json"]);
     if options.quick {
         cargo.arg("--quick");

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+pub mod bare;
 pub mod bpf;
 pub mod doctor;
 mod error;

@@ -1,5 +1,5 @@
-//! xsk-rs: the UMEM, the sockets on it, and their rings. All use of that library's
-//! unsafe calls is here.
+//! xsk-rs: the UMEM, the sockets on it, and their rings. All use that the NIC makes of
+//! that library's unsafe calls is here.
 //!
 //! Three facts about libxdp shape this file:
 //!
@@ -301,6 +301,25 @@ fn set_option<T>(socket: &impl AsRawFd, option: i32, value: &T) -> io::Result<()
 /// `XDP_MAX_TX_SKB_BUDGET` (if_xdp.h, Linux 6.18).
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
+/// Lets one call on a socket send so many packets, in place of 32.
+pub(crate) fn raise_budget(socket: &impl AsRawFd, packets: u16) -> io::Result<()> {
+    set_option(socket, XDP_MAX_TX_SKB_BUDGET, &u32::from(packets))
+}
+
+/// What the kernel has counted of a socket.
+pub(crate) fn kernel_counters(socket: &xsk_rs::socket::Fd) -> KernelCounters {
+    // A socket that is open answers; if it does not, there is nothing to be told.
+    let stats = socket.xdp_statistics().unwrap_or_default();
+    KernelCounters {
+        rx_dropped: stats.rx_dropped(),
+        rx_invalid_descs: stats.rx_invalid_descs(),
+        tx_invalid_descs: stats.tx_invalid_descs(),
+        rx_ring_full: stats.rx_ring_full(),
+        rx_fill_ring_empty_descs: stats.rx_fill_ring_empty_descs(),
+        tx_ring_empty_descs: stats.tx_ring_empty_descs(),
+    }
+}
+
 /// Points a `FrameDesc` at any place of the UMEM.
 ///
 /// xsk-rs makes descriptors that point at the start of a chunk's data, and moves them
@@ -397,7 +416,9 @@ impl XskTx {
     /// Lets one call send as many packets as the ring holds, in place of 32. Kernels
     /// before 6.18 have no such option.
     pub(crate) fn raise_budget(&self) -> io::Result<()> {
-        set_option(&self.fd, XDP_MAX_TX_SKB_BUDGET, &self.memory.shape.ring)
+        // A ring has at most as many slots as a `u16` can tell.
+        let ring = u16::try_from(self.memory.shape.ring).unwrap_or(u16::MAX);
+        raise_budget(&self.fd, ring)
     }
 }
 
@@ -477,19 +498,8 @@ impl RxQueue for XskRx {
     }
 
     fn statistics(&self) -> KernelCounters {
-        let Some((_, rx)) = &self.rings else {
-            return KernelCounters::default();
-        };
-        // A socket that is open answers; if it does not, there is nothing to be told.
-        let stats = rx.fd().xdp_statistics().unwrap_or_default();
-        KernelCounters {
-            rx_dropped: stats.rx_dropped(),
-            rx_invalid_descs: stats.rx_invalid_descs(),
-            tx_invalid_descs: stats.tx_invalid_descs(),
-            rx_ring_full: stats.rx_ring_full(),
-            rx_fill_ring_empty_descs: stats.rx_fill_ring_empty_descs(),
-            tx_ring_empty_descs: stats.tx_ring_empty_descs(),
-        }
+        let rings = self.rings.as_ref();
+        rings.map_or_else(KernelCounters::default, |(_, rx)| kernel_counters(rx.fd()))
     }
 }
 
