@@ -186,15 +186,15 @@ impl<T> Lender<T> {
         // Acquire: pairs with `settle`, so that the borrower is done with them.
         let head = RingIndex::new(self.shared.head.0.load(Ordering::Acquire));
         let count = head.since(self.settled);
-        for _ in 0..count {
-            // SAFETY: the position lies before `head` and was not settled yet.
-            let slot = unsafe { self.view.slot(self.settled) };
-            // First, so that nothing is settled twice if `home` panics.
-            self.settled = self.settled.advance(1);
+        for step in 0..count {
+            // SAFETY: the position lies before `head` and was not settled yet. (If
+            // `home` panics, it is not settled now either, and empty.)
+            let slot = unsafe { self.view.slot(self.settled.advance(step)) };
             if let Some(item) = slot.take() {
                 home(item);
             }
         }
+        self.settled = head;
         self.limit = head.advance(self.most);
         count
     }
