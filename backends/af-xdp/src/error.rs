@@ -1,6 +1,7 @@
 //! Why an interface could not be used as a NIC.
 
 use crate::bpf::{Capability, Denied};
+use crate::handover::HandoverError;
 use crate::mode::Mode;
 use softnet_dma_ring::PoolError;
 use softnet_nic_hal::NicError;
@@ -28,6 +29,9 @@ pub enum UmemError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A helper handed none over.
+    #[error(transparent)]
+    Helper(#[from] HandoverError),
     /// No pool could be made of it.
     #[error(transparent)]
     Pool(#[from] PoolError),

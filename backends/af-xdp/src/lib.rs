@@ -23,11 +23,14 @@ mod error;
 pub mod events;
 #[cfg(test)]
 mod fake;
+pub mod handover;
 mod mode;
 pub mod netlink;
 mod nic;
 pub mod ring;
 pub mod settings;
+mod shared;
+mod socket;
 mod sync;
 mod umem;
 mod xsk;

@@ -5,9 +5,10 @@
 //! was received on one can be sent on another as it is.
 
 use crate::error::UmemError;
+use crate::handover::{Connection, Granted};
 use crate::ring::Layout;
 use crate::xsk::{MemoryShape, XDP_HEADROOM, XskMemory};
-use softnet_dma_ring::{FramePool, PoolConfig};
+use softnet_dma_ring::{DmaRegion, FramePool, PoolConfig};
 use std::io;
 use std::sync::Arc;
 
@@ -92,9 +93,23 @@ impl UmemConfig {
         Ok(())
     }
 
-    fn long_packet(&self) -> Option<u32> {
+    pub(crate) fn long_packet(&self) -> Option<u32> {
         let longer = self.side_frames > 0 && self.side_packet > self.chunk_size.bytes();
         longer.then_some(self.side_packet)
+    }
+
+    /// The shape, on huge pages or on ordinary ones.
+    pub(crate) fn shape(&self, huge_pages: bool) -> MemoryShape {
+        let chunks = match huge_pages {
+            true => self.huge_chunks(),
+            false => self.chunks,
+        };
+        MemoryShape {
+            chunks,
+            chunk_size: self.chunk_size.bytes(),
+            ring: u32::from(self.ring),
+            huge_pages,
+        }
     }
 
     /// The number of chunks that fills whole huge pages.
@@ -118,10 +133,28 @@ pub enum Pages {
     Ordinary,
 }
 
+/// Who has registered the memory with the kernel.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// This process, by xsk-rs.
+    Own(Arc<XskMemory>),
+    /// A helper.
+    Helper(Arc<Granted>),
+}
+
+/// Memory that is registered, before there are frames in it.
+pub(crate) struct Parts {
+    pub(crate) backing: Backing,
+    pub(crate) shape: MemoryShape,
+    pub(crate) region: DmaRegion,
+    pub(crate) pages: Pages,
+}
+
 /// The UMEM of a stack. Its memory lives until the last frame of it is home.
 #[derive(Debug)]
 pub struct Umem {
-    memory: Arc<XskMemory>,
+    backing: Backing,
+    ring: u16,
     pool: FramePool,
     side: Option<FramePool>,
     layout: Layout,
@@ -140,20 +173,44 @@ impl Umem {
         let shape = memory.shape();
         let refused = |source| UmemError::refused(shape.bytes(), source);
         let region = memory.region().map_err(refused)?;
+        let parts = Parts {
+            backing: Backing::Own(memory),
+            shape,
+            region,
+            pages,
+        };
+        Self::assemble(&config, parts).map(Arc::new)
+    }
+
+    /// Has a helper make the memory and register it, so that this process needs no
+    /// capability and no memlock limit. The UMEM is for the helper's interface alone;
+    /// an [`AfXdpNic`](crate::AfXdpNic) on it has its sockets made by the helper too.
+    ///
+    /// # Errors
+    /// [`UmemError`] when the shape makes no sense or the helper refuses.
+    pub fn from_helper(config: UmemConfig, helper: Connection) -> Result<Arc<Self>, UmemError> {
+        config.check()?;
+        let parts = helper.memory(&config)?;
+        Self::assemble(&config, parts).map(Arc::new)
+    }
+
+    fn assemble(config: &UmemConfig, parts: Parts) -> Result<Self, UmemError> {
+        let (shape, region) = (parts.shape, parts.region);
         let layout = Layout::new(region.dma_addr().0, shape.chunks, config.chunk_size.shift());
         let pool = PoolConfig {
             frames: shape.chunks,
             buffer_size: shape.chunk_size,
             headroom: XDP_HEADROOM,
         };
-        Ok(Arc::new(Self {
-            memory,
+        Ok(Self {
+            backing: parts.backing,
+            ring: config.ring,
             pool: FramePool::in_region(pool, region)?,
-            side: side_pool(&config)?,
+            side: side_pool(config)?,
             layout,
-            pages,
+            pages: parts.pages,
             long_packet: config.long_packet(),
-        }))
+        })
     }
 
     /// The pool of the UMEM's frames, for the stack and for
@@ -184,8 +241,7 @@ impl Umem {
     /// Slots of each ring.
     #[must_use]
     pub fn ring(&self) -> u16 {
-        // It was made from one.
-        u16::try_from(self.memory.shape().ring).unwrap_or(u16::MAX)
+        self.ring
     }
 
     /// The longest packet in several chunks, in bytes: there are side frames that are
@@ -204,25 +260,15 @@ impl Umem {
         self.layout
     }
 
-    pub(crate) fn memory(&self) -> &Arc<XskMemory> {
-        &self.memory
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
     }
 }
 
 fn memory(config: &UmemConfig) -> Result<(Arc<XskMemory>, Pages), UmemError> {
-    let plain = MemoryShape {
-        chunks: config.chunks,
-        chunk_size: config.chunk_size.bytes(),
-        ring: u32::from(config.ring),
-        huge_pages: false,
-    };
+    let plain = config.shape(false);
     let pages = if config.huge_pages {
-        let huge = MemoryShape {
-            chunks: config.huge_chunks(),
-            huge_pages: true,
-            ..plain
-        };
-        match XskMemory::new(huge) {
+        match XskMemory::new(config.shape(true)) {
             Ok(memory) => return Ok((memory, Pages::Huge)),
             Err(error) => Pages::NoHuge(error),
         }

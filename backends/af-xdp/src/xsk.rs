@@ -485,11 +485,7 @@ impl RxQueue for XskRx {
     }
 
     fn wake(&mut self) -> Wake {
-        let socket = self.socket();
-        match rustix::net::recv(socket, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
-            Ok(_) => Wake::Done,
-            Err(error) => wake_of(error),
-        }
+        wake_rx(self.socket())
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
@@ -508,6 +504,33 @@ fn wake_of(error: Errno) -> Wake {
         Errno::NETDOWN | Errno::NXIO | Errno::NODEV => Wake::Down,
         _ => Wake::Again,
     }
+}
+
+/// Tells the kernel of filled chunks.
+pub(crate) fn wake_rx(socket: BorrowedFd<'_>) -> Wake {
+    match rustix::net::recv(socket, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
+        Ok(_) => Wake::Done,
+        Err(error) => wake_of(error),
+    }
+}
+
+/// Tells the kernel of packets, for as long as that frees slots of the TX ring.
+pub(crate) fn wake_tx(socket: BorrowedFd<'_>, mut free_slots: impl FnMut() -> u32) -> Wake {
+    let mut free = free_slots();
+    for _ in 0..MAX_SENDS {
+        match rustix::net::send(socket, &[], SendFlags::DONTWAIT) {
+            Ok(_) => return Wake::Done,
+            Err(Errno::AGAIN) => {
+                let now = free_slots();
+                if now == free {
+                    return Wake::Again;
+                }
+                free = now;
+            }
+            Err(error) => return wake_of(error),
+        }
+    }
+    Wake::Again
 }
 
 /// Calls that one wake-up makes at the most: a kernel without a budget of ours sends 32
@@ -562,20 +585,6 @@ impl TxQueue for XskTx {
         };
         // SAFETY: the socket is open while this half is.
         let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        let mut free = tx.nb_free_exact();
-        for _ in 0..MAX_SENDS {
-            match rustix::net::send(socket, &[], SendFlags::DONTWAIT) {
-                Ok(_) => return Wake::Done,
-                Err(Errno::AGAIN) => {
-                    let now = tx.nb_free_exact();
-                    if now == free {
-                        return Wake::Again;
-                    }
-                    free = now;
-                }
-                Err(error) => return wake_of(error),
-            }
-        }
-        Wake::Again
+        wake_tx(socket, || tx.nb_free_exact())
     }
 }

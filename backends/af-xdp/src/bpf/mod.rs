@@ -44,6 +44,6 @@ pub use error::{AttachError, Capability, Denied, LoadError, MapError, RunError};
 pub use generator::{Generator, GeneratorError, GeneratorOptions, SourcePorts};
 pub use link::{AttachMode, AttachOptions, Existing, Link};
 pub use maps::{Counters, Verdict, XskMap};
-pub use program::{MultiBuffer, Program, ProgramOptions};
+pub use program::{MultiBuffer, Program, ProgramMaps, ProgramOptions};
 pub use steering::{Fragments, IpPrefix, PortRule, PrefixError, Steering, Transport, Vlans};
 pub use test_run::{TestRunResult, XdpAction};

@@ -23,6 +23,16 @@ pub enum MultiBuffer {
     Yes,
 }
 
+impl MultiBuffer {
+    /// For sockets that use several buffers a packet or not.
+    pub(crate) const fn of(several: bool) -> Self {
+        match several {
+            true => Self::Yes,
+            false => Self::No,
+        }
+    }
+}
+
 /// How a program is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramOptions {
@@ -52,14 +62,12 @@ impl Default for ProgramOptions {
 #[derive(Debug)]
 pub struct Program {
     fd: OwnedFd,
-    xsks: XskMap,
-    counters: CounterMap,
-    tables: Tables,
+    maps: ProgramMaps,
 }
 
 impl Program {
     /// How many descriptors [`Program::into_fds`] gives.
-    pub const FDS: usize = 3 + TABLE_FDS;
+    pub const FDS: usize = 1 + ProgramMaps::FDS;
 
     /// Makes the maps and loads the program.
     ///
@@ -68,44 +76,27 @@ impl Program {
     /// program; then the error holds what the verifier said. It wants kernel 5.18.
     /// (With CAP_PERFMON too, the kernel leaves out guards against speculation.)
     pub fn load(options: &ProgramOptions) -> Result<Self, LoadError> {
-        let xsks = XskMap::new(options.queues)?;
-        let counters = CounterMap::new()?;
-        let tables = Tables::new()?;
-        let code = filter::assemble(FilterMaps {
-            selector: tables.selector.as_fd(),
-            macs: tables.macs.as_fd(),
-            ipv4: tables.ipv4.as_fd(),
-            ipv6: tables.ipv6.as_fd(),
-            ports: tables.ports.as_fd(),
-            counters: counters.as_fd(),
-            xsks: xsks.as_fd(),
-        })?;
-        Ok(Self {
-            fd: load_code(&code, &options.name, options.multi_buffer)?,
-            xsks,
-            counters,
-            tables,
-        })
+        let maps = ProgramMaps::new(options.queues)?;
+        let code = filter::assemble(maps.for_filter())?;
+        let fd = load_code(&code, &options.name, options.multi_buffer)?;
+        Ok(Self { fd, maps })
     }
 
     /// A program that another process loaded and handed over, for example over a
     /// unix socket. What the process may do without privilege: change the
     /// steering, put in sockets, read the counters, and also attach the program by
     /// a link, since the kernel asks for capabilities only when it is loaded.
+    /// (One that is not to attach it gets [the maps](ProgramMaps) alone.)
     ///
     /// # Errors
     /// The descriptors are not those of [`Program::into_fds`], in its order.
     pub fn from_fds(fds: [OwnedFd; Self::FDS]) -> Result<Self, MapError> {
-        let [fd, xsks, counters, tables @ ..] = fds;
+        let [fd, maps @ ..] = fds;
         if !syscall::program_info(fd.as_fd()).is_ok_and(|info| info.is_xdp()) {
             return Err(MapError::Foreign { map: "the program" });
         }
-        Ok(Self {
-            fd,
-            xsks: XskMap::from_fd(xsks)?,
-            counters: CounterMap::from_fd(counters)?,
-            tables: Tables::from_fds(tables)?,
-        })
+        let maps = ProgramMaps::from_fds(maps)?;
+        Ok(Self { fd, maps })
     }
 
     /// The descriptors to hand over to another process, in the order that
@@ -113,17 +104,115 @@ impl Program {
     /// the counters, and the tables of the steering.
     #[must_use]
     pub fn into_fds(self) -> [OwnedFd; Self::FDS] {
-        let [a, b, c, d, e, f, g] = self.tables.into_fds();
-        let (xsks, counters) = (self.xsks.into_fd(), self.counters.into_fd());
-        [self.fd, xsks, counters, a, b, c, d, e, f, g]
+        let [a, b, c, d, e, f, g, h, i] = self.maps.into_fds();
+        [self.fd, a, b, c, d, e, f, g, h, i]
     }
 
     /// The same descriptors, borrowed.
     #[must_use]
     pub fn as_fds(&self) -> [BorrowedFd<'_>; Self::FDS] {
+        let [a, b, c, d, e, f, g, h, i] = self.maps.as_fds();
+        [self.as_fd(), a, b, c, d, e, f, g, h, i]
+    }
+
+    /// The maps, through which it is told what is ours and says what it did.
+    #[must_use]
+    pub const fn maps(&self) -> &ProgramMaps {
+        &self.maps
+    }
+
+    /// See [`ProgramMaps::update`].
+    ///
+    /// # Errors
+    /// A table is full, or the process may not write to it.
+    pub fn update(&self, steering: &Steering) -> Result<(), MapError> {
+        self.maps.update(steering)
+    }
+
+    /// Attaches the program to the interface with this index.
+    ///
+    /// # Errors
+    /// Another program is there, the driver cannot run it, or the process lacks
+    /// CAP_NET_ADMIN.
+    pub fn attach(&self, ifindex: u32, options: AttachOptions) -> Result<Link, AttachError> {
+        Link::attach(self.as_fd(), ifindex, options)
+    }
+
+    /// The sockets by queue.
+    #[must_use]
+    pub const fn xsk_map(&self) -> &XskMap {
+        self.maps.xsk_map()
+    }
+
+    /// See [`ProgramMaps::counters`].
+    ///
+    /// # Errors
+    /// The process may not read the map.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        self.maps.counters()
+    }
+}
+
+/// The maps of a program: what is ours, the sockets, and the counters. They live as
+/// long as this value or the program.
+#[derive(Debug)]
+pub struct ProgramMaps {
+    xsks: XskMap,
+    counters: CounterMap,
+    tables: Tables,
+}
+
+impl ProgramMaps {
+    /// How many descriptors [`ProgramMaps::as_fds`] gives.
+    pub const FDS: usize = 2 + TABLE_FDS;
+
+    fn new(queues: u32) -> Result<Self, MapError> {
+        Ok(Self {
+            xsks: XskMap::new(queues)?,
+            counters: CounterMap::new()?,
+            tables: Tables::new()?,
+        })
+    }
+
+    fn for_filter(&self) -> FilterMaps<'_> {
+        let tables = &self.tables;
+        FilterMaps {
+            selector: tables.selector.as_fd(),
+            macs: tables.macs.as_fd(),
+            ipv4: tables.ipv4.as_fd(),
+            ipv6: tables.ipv6.as_fd(),
+            ports: tables.ports.as_fd(),
+            counters: self.counters.as_fd(),
+            xsks: self.xsks.as_fd(),
+        }
+    }
+
+    /// Maps that another process made and handed over. Who has them may change the
+    /// steering, put in sockets and read the counters, without any privilege.
+    ///
+    /// # Errors
+    /// The descriptors are not those of [`ProgramMaps::as_fds`], in its order.
+    pub fn from_fds(fds: [OwnedFd; Self::FDS]) -> Result<Self, MapError> {
+        let [xsks, counters, tables @ ..] = fds;
+        Ok(Self {
+            xsks: XskMap::from_fd(xsks)?,
+            counters: CounterMap::from_fd(counters)?,
+            tables: Tables::from_fds(tables)?,
+        })
+    }
+
+    fn into_fds(self) -> [OwnedFd; Self::FDS] {
+        let [a, b, c, d, e, f, g] = self.tables.into_fds();
+        let (xsks, counters) = (self.xsks.into_fd(), self.counters.into_fd());
+        [xsks, counters, a, b, c, d, e, f, g]
+    }
+
+    /// The descriptors: the XSKMAP, the counters, and the tables of the steering.
+    #[must_use]
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; Self::FDS] {
         let [a, b, c, d, e, f, g] = self.tables.as_fds();
         let (xsks, counters) = (self.xsks.as_fd(), self.counters.as_fd());
-        [self.as_fd(), xsks, counters, a, b, c, d, e, f, g]
+        [xsks, counters, a, b, c, d, e, f, g]
     }
 
     /// Puts `steering` in force, while the program runs. Each frame meets the old
@@ -135,15 +224,6 @@ impl Program {
     /// A table is full, or the process may not write to it.
     pub fn update(&self, steering: &Steering) -> Result<(), MapError> {
         self.tables.update(steering)
-    }
-
-    /// Attaches the program to the interface with this index.
-    ///
-    /// # Errors
-    /// Another program is there, the driver cannot run it, or the process lacks
-    /// CAP_NET_ADMIN.
-    pub fn attach(&self, ifindex: u32, options: AttachOptions) -> Result<Link, AttachError> {
-        Link::attach(self.as_fd(), ifindex, options)
     }
 
     /// The sockets by queue.

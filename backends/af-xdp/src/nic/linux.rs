@@ -2,25 +2,24 @@
 //! it does, and what rtnetlink says.
 
 use super::kernel::{Facts, Kernel, Memory, Opened, Socket};
-use crate::bpf::{
-    AttachError, AttachMode, AttachOptions, Existing, Link, MultiBuffer, Program, ProgramOptions,
-    Steering,
-};
+use super::opening::{Attached, Binder, Found, Opening};
+use crate::bpf::{Existing, MultiBuffer, Program, ProgramMaps, ProgramOptions, Steering};
 use crate::error::{AfXdpError, Refusal};
 use crate::events::{BusyPoll, Events};
+use crate::handover::Granted;
 use crate::mode::{Mode, ModeChoice};
 use crate::netlink::{Interface, LinkWatch, NetlinkError};
 use crate::nic::{AfXdpNic, Nic};
-use crate::ring::RxChecksum;
-use crate::umem::Umem;
-use crate::xsk::{XskRx, XskTx};
+use crate::ring::{RxChecksum, RxQueue};
+use crate::socket::{SocketRx, SocketTx};
+use crate::umem::{Backing, Umem};
+use crate::xsk::XskMemory;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use softnet_nic_hal::{LinkState, MacAddress, NicError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use xsk_rs::config::BindFlags;
 
 /// How an interface is used.
@@ -56,11 +55,6 @@ impl AfXdpConfig {
     }
 }
 
-/// How long a queue may be busy that another socket has just left.
-const BUSY: Duration = Duration::from_secs(1);
-/// How often it is looked at.
-const BUSY_STEP: Duration = Duration::from_millis(5);
-
 /// An interface of this machine, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Linux {
@@ -70,21 +64,8 @@ pub struct Linux {
     interface: Mutex<Interface>,
     driver: String,
     umem: Arc<Umem>,
-    program: Arc<Program>,
+    source: Arc<Source>,
     state: Mutex<State>,
-}
-
-/// The program on the interface, taken down by the drop.
-#[derive(Debug)]
-struct Attached(Option<Link>);
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        if let Some(link) = self.0.take() {
-            // Where it cannot be detached, closing it does, sooner or later.
-            let _ = link.detach();
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -117,18 +98,9 @@ impl Linux {
         let interface = Interface::open(&config.interface).map_err(failed)?;
         let driver = interface.driver().map_err(failed)?;
         let queues = interface.link().map_err(failed)?.rx_queues.unwrap_or(1);
-        let options = ProgramOptions {
-            queues,
-            multi_buffer: if umem.is_multi_buffer() {
-                MultiBuffer::Yes
-            } else {
-                MultiBuffer::No
-            },
-            ..ProgramOptions::default()
-        };
-        let program = Program::load(&options)
-            .map_err(|error| AfXdpError::other("loading the XDP program", error))?;
-        program
+        let source = Source::new(&config, queues, &umem)?;
+        source
+            .maps()
             .update(&config.steering)
             .map_err(|error| AfXdpError::other("telling the XDP program what is ours", error))?;
         Ok(Self {
@@ -137,15 +109,15 @@ impl Linux {
             index: interface.index(),
             interface: Mutex::new(interface),
             umem,
-            program: Arc::new(program),
+            source: Arc::new(source),
             state: Mutex::default(),
         })
     }
 
-    /// The program, whose steering can be changed at any time.
+    /// What the program knows and counts. Its steering can be changed at any time.
     #[must_use]
-    pub fn program(&self) -> &Program {
-        &self.program
+    pub fn program(&self) -> &ProgramMaps {
+        self.source.maps()
     }
 
     /// Asks the kernel about the interface.
@@ -178,166 +150,115 @@ impl Linux {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Attaches the program and binds the first queue, in one mode.
-    fn try_mode(&self, mode: Mode) -> Result<(Attached, (XskRx, XskTx)), Failed> {
-        let refused = |step, reason: Box<dyn std::error::Error + Send + Sync>| {
-            Failed::Mode(Refusal { mode, step, reason })
-        };
-        let options = AttachOptions {
-            mode: match mode {
-                Mode::ZeroCopy | Mode::Copy => AttachMode::Driver,
-                Mode::Skb => AttachMode::Skb,
-            },
-            existing: self.config.existing,
-        };
-        let link = match self.program.attach(self.index, options) {
-            Ok(link) => Attached(Some(link)),
-            Err(AttachError::NoInterface(_)) => return Err(Failed::Gone),
-            Err(error @ (AttachError::AlreadyAttached(_) | AttachError::NotPermitted(_))) => {
-                let error = AfXdpError::other("attaching the XDP program", error);
-                return Err(Failed::Hard(error));
+    /// Opens the queues, here or by the helper.
+    fn find(&self, queues: u16) -> Result<Found<Halves>, NicError> {
+        let config = &self.config;
+        match &*self.source {
+            Source::Own(memory, program) => Opening {
+                interface: &config.interface,
+                index: self.index,
+                program,
+                existing: config.existing,
+                modes: config.mode,
+                binder: Xsk {
+                    interface: &config.interface,
+                    memory,
+                    multi_buffer: self.umem.is_multi_buffer(),
+                },
             }
-            Err(error) => return Err(refused("attaching the XDP program", error.into())),
-        };
-        match self.bind(0, mode) {
-            Ok(socket) => Ok((link, socket)),
-            Err(error) if is_gone(&error) => Err(Failed::Gone),
-            Err(error) if is_busy(&error) => Err(Failed::Hard(self.busy(0))),
-            Err(error) => Err(refused("binding a socket", error.into())),
+            .open(queues),
+            Source::Helper(granted) => granted.open(queues, config.mode),
         }
     }
 
-    fn busy(&self, queue: u16) -> AfXdpError {
-        AfXdpError::QueueBusy {
-            interface: self.config.interface.clone(),
-            queue,
-        }
-    }
-
-    /// Binds a socket; waits for a queue that another one has just left.
-    fn bind(&self, queue: u16, mode: Mode) -> io::Result<(XskRx, XskTx)> {
-        let end = Instant::now() + BUSY;
-        loop {
-            match self.bind_now(queue, mode) {
-                Err(error) if is_busy(&error) && Instant::now() < end => {
-                    std::thread::sleep(BUSY_STEP);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn bind_now(&self, queue: u16, mode: Mode) -> io::Result<(XskRx, XskTx)> {
-        let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
-        flags |= match mode {
-            Mode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
-            Mode::Copy | Mode::Skb => BindFlags::XDP_COPY,
-        };
-        if self.umem.is_multi_buffer() {
-            flags |= BindFlags::XDP_USE_SG;
-        }
-        let interface = &self.config.interface;
-        self.umem.memory().bind(interface, u32::from(queue), flags)
-    }
-
-    /// The first mode that works, and why better ones do not.
-    fn find_mode(&self) -> Result<Found, NicError> {
-        let mut refusals = Vec::new();
-        let fixed = self.umem.memory().zero_copy();
-        for mode in self.config.mode.candidates() {
-            if fixed.is_some_and(|zero_copy| zero_copy != (mode == Mode::ZeroCopy)) {
-                refusals.push(Refusal {
-                    mode,
-                    step: "sharing the UMEM",
-                    reason: "another NIC has it open in another mode".into(),
-                });
-                continue;
-            }
-            match self.try_mode(mode) {
-                Ok((link, socket)) => {
-                    return Ok(Found {
-                        mode,
-                        link,
-                        socket,
-                        refusals,
-                    });
-                }
-                Err(Failed::Mode(refusal)) => refusals.push(refusal),
-                Err(Failed::Hard(error)) => return Err(error.into()),
-                Err(Failed::Gone) => return Err(NicError::Gone),
-            }
-        }
-        let interface = self.config.interface.clone();
-        Err(AfXdpError::NoMode {
-            interface,
-            refusals,
-        }
-        .into())
-    }
-
-    /// The sockets of the queues after the first.
-    fn bind_rest(&self, queues: u16, mode: Mode) -> Result<Vec<(XskRx, XskTx)>, AfXdpError> {
-        let bind = |queue| {
-            self.bind(queue, mode).map_err(|source| {
-                if is_busy(&source) {
-                    return self.busy(queue);
-                }
-                AfXdpError::Queue {
-                    interface: self.config.interface.clone(),
-                    queue,
-                    source,
-                }
-            })
-        };
-        (1..queues).map(bind).collect()
-    }
-
-    fn feed(&self, queue: u32, rx: XskRx, tx: XskTx) -> Result<Socket<XskRx, XskTx>, AfXdpError> {
-        use crate::ring::RxQueue;
+    fn feed(&self, queue: u32, (rx, tx): Halves) -> Result<Socket<SocketRx, SocketTx>, AfXdpError> {
         // A kernel that has no such option sends 32 packets a call.
         let _ = tx.raise_budget();
-        let program = self.program.clone();
-        program
+        let source = self.source.clone();
+        source
+            .maps()
             .xsk_map()
             .insert(queue, rx.socket())
             .map_err(|error| AfXdpError::other("putting a socket into the XSKMAP", error))?;
         let unfeed = Box::new(move || {
             // An entry that is not there is as good as one that was removed.
-            let _ = program.xsk_map().remove(queue);
+            let _ = source.maps().xsk_map().remove(queue);
         });
         Ok(Socket { rx, tx, unfeed })
     }
 }
 
-/// A mode that works.
-struct Found {
-    mode: Mode,
-    link: Attached,
-    socket: (XskRx, XskTx),
-    refusals: Vec<Refusal>,
+/// Whose sockets and program it works with.
+#[derive(Debug)]
+enum Source {
+    /// This process makes them.
+    Own(Arc<XskMemory>, Box<Program>),
+    /// A helper does.
+    Helper(Arc<Granted>),
 }
 
-/// How a mode failed.
-enum Failed {
-    /// The next one may do.
-    Mode(Refusal),
-    /// So will all others.
-    Hard(AfXdpError),
-    /// There is no interface.
-    Gone,
+impl Source {
+    fn new(config: &AfXdpConfig, queues: u32, umem: &Umem) -> Result<Self, AfXdpError> {
+        let memory = match umem.backing() {
+            Backing::Own(memory) => memory.clone(),
+            Backing::Helper(granted) => {
+                granted.check(&config.interface)?;
+                return Ok(Self::Helper(granted.clone()));
+            }
+        };
+        let options = ProgramOptions {
+            queues,
+            multi_buffer: MultiBuffer::of(umem.is_multi_buffer()),
+            ..ProgramOptions::default()
+        };
+        let program = Program::load(&options)
+            .map_err(|error| AfXdpError::other("loading the XDP program", error))?;
+        Ok(Self::Own(memory, Box::new(program)))
+    }
+
+    fn maps(&self) -> &ProgramMaps {
+        match self {
+            Self::Own(_, program) => program.maps(),
+            Self::Helper(granted) => granted.maps(),
+        }
+    }
 }
 
-fn is_busy(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EBUSY)
+/// Makes sockets by xsk-rs.
+struct Xsk<'a> {
+    interface: &'a str,
+    memory: &'a Arc<XskMemory>,
+    multi_buffer: bool,
 }
 
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+impl Binder for Xsk<'_> {
+    type Socket = Halves;
+
+    fn bind(&self, queue: u16, mode: Mode) -> io::Result<Halves> {
+        let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
+        flags |= match mode {
+            Mode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
+            Mode::Copy | Mode::Skb => BindFlags::XDP_COPY,
+        };
+        if self.multi_buffer {
+            flags |= BindFlags::XDP_USE_SG;
+        }
+        let queue = u32::from(queue);
+        let (rx, tx) = self.memory.bind(self.interface, queue, flags)?;
+        Ok((SocketRx::Own(rx), SocketTx::Own(tx)))
+    }
+
+    fn zero_copy(&self) -> Option<bool> {
+        self.memory.zero_copy()
+    }
 }
+
+/// A socket's rings.
+pub(crate) type Halves = (SocketRx, SocketTx);
 
 impl Kernel for Linux {
-    type Rx = XskRx;
-    type Tx = XskTx;
+    type Rx = SocketRx;
+    type Tx = SocketTx;
 
     fn name(&self) -> &str {
         &self.config.interface
@@ -377,13 +298,11 @@ impl Kernel for Linux {
         })
     }
 
-    fn open(&self, queues: u16) -> Result<Opened<XskRx, XskTx>, NicError> {
-        let found = self.find_mode()?;
-        let mut halves = vec![found.socket];
-        halves.extend(self.bind_rest(queues, found.mode)?);
+    fn open(&self, queues: u16) -> Result<Opened<SocketRx, SocketTx>, NicError> {
+        let found = self.find(queues)?;
         let sockets: Result<Vec<_>, _> = (0..)
-            .zip(halves)
-            .map(|(queue, (rx, tx))| self.feed(queue, rx, tx))
+            .zip(found.sockets)
+            .map(|(queue, halves)| self.feed(queue, halves))
             .collect();
         let opened = Opened {
             sockets: sockets?,

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod linux;
+mod opening;
 mod stats;
 #[cfg(test)]
 #[cfg(not(loom))]
@@ -9,7 +10,9 @@ mod tests;
 mod watchdog;
 
 pub use kernel::{Facts, Kernel, Memory, Opened, OpenedOf, Socket};
+pub(crate) use linux::Halves;
 pub use linux::{AfXdpConfig, Linux};
+pub(crate) use opening::{Attached, Binder, Found, Opening, STEPS};
 
 use crate::events::{BusyPoll, Completions, Events, EventsError, QueueSource};
 use crate::mode::Mode;
