@@ -11,7 +11,8 @@
 //! one written by each side. Who writes an index stores it with release ordering after
 //! having written or read the slots, and the other loads it with acquire ordering before
 //! touching them. A slot's number is an index modulo the ring's length, so that no value
-//! of the other side's index leads out of the array.
+//! of the other side's index leads out of the array. The indices lie in the kernel's
+//! memory, which loom does not model: they are `core`'s atomics.
 
 use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, Wake};
 use crate::xsk::{wake_rx, wake_tx};
