@@ -107,7 +107,16 @@ impl Machine {
     /// [`MachineError::Umem`] when the kernel refuses the memory, and
     /// [`MachineError::Stack`].
     pub fn on_umem(config: &StackConfig, umem: UmemConfig) -> Result<Self, MachineError> {
-        Self::make(config, Time::Real, Some(Umem::new(umem)?))
+        Self::with_umem(config, Umem::new(umem)?)
+    }
+
+    /// As [`on_umem`](Self::on_umem), on memory that is there already: that of a helper,
+    /// for a process without privilege ([`Umem::from_helper`]).
+    ///
+    /// # Errors
+    /// [`MachineError::Stack`].
+    pub fn with_umem(config: &StackConfig, umem: Arc<Umem>) -> Result<Self, MachineError> {
+        Self::make(config, Time::Real, Some(umem))
     }
 
     /// Takes an interface of the kernel for a NIC: puts a socket on each of its

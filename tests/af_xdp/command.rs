@@ -8,12 +8,12 @@ use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// `softnet run` on our end, with its link up.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     said: Lines<BufReader<ChildStderr>>,
 }
 
-fn run(more: &[&str]) -> Command {
+pub(crate) fn run(more: &[&str]) -> Command {
     let nic = format!("af-xdp:{NEAR}");
     let mut command = support::softnet(&["run", "--json", "--nic", &nic]);
     command.args(["--address", "10.7.0.2/24"]).args(more);
@@ -32,28 +32,34 @@ impl Drop for Running {
 impl Running {
     #[track_caller]
     fn start(more: &[&str]) -> Self {
-        let mut child = run(more).spawn().unwrap();
+        Self::of(&mut run(more))
+    }
+
+    /// Waits until its link is up.
+    #[track_caller]
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = said.next().unwrap().unwrap();
         assert!(first.contains("the link is up"), "{first}");
         Self { child, said }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let killed = Command::new("kill").args([signal, &pid]).status();
         assert!(killed.unwrap().success());
     }
 
     /// What it said besides, when it has ended.
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let lines: Vec<_> = self.said.by_ref().map(Result::unwrap).collect();
         lines.join("\n")
     }
 
     /// Ends it with SIGTERM. Returns what it printed.
     #[track_caller]
-    fn finish(mut self) -> Value {
+    pub(crate) fn finish(mut self) -> Value {
         self.signal("-TERM");
         let said = self.rest();
         let mut printed = String::new();
@@ -66,7 +72,7 @@ impl Running {
 
 /// One line that says what to do, and exit status 1.
 #[track_caller]
-fn fails(command: &mut Command, says: &[&str]) {
+pub(crate) fn fails(command: &mut Command, says: &[&str]) {
     let output = command.output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -9,6 +9,7 @@
 
 mod command;
 mod exchange;
+mod helper;
 mod life;
 #[path = "../support/mod.rs"]
 mod support;

@@ -15,9 +15,10 @@ mod built_in {
     use anyhow::Context;
     use softnet::af_xdp::bpf::{AttachError, Existing, PortRule, Steering, Transport};
     use softnet::af_xdp::events::BusyPoll;
+    use softnet::af_xdp::handover::Connection;
     use softnet::af_xdp::netlink::{Deferral, Interface};
     use softnet::af_xdp::settings::{Consent, Settings};
-    use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, UmemConfig};
+    use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, Umem, UmemConfig};
     use softnet::netstack::NicOptions;
     use softnet::nic_hal::MacAddress;
     use softnet::rss_of;
@@ -84,7 +85,7 @@ mod built_in {
     const FRAMES: u32 = 4096;
 
     /// A machine whose frames the kernel knows, enough for the interface's queues.
-    pub(crate) fn machine(config: &StackConfig, interface: &str) -> Result<Machine> {
+    pub(crate) fn machine(config: &StackConfig, interface: &str, args: &Run) -> Result<Machine> {
         let opened = Interface::open(interface)?;
         let queues = opened.rx_queues()?;
         let umem = UmemConfig {
@@ -96,7 +97,11 @@ mod built_in {
             rss,
             ..config.clone()
         };
-        Ok(Machine::on_umem(&config, umem)?)
+        let Some(helper) = &args.af_xdp.helper else {
+            return Ok(Machine::on_umem(&config, umem)?);
+        };
+        let umem = Umem::from_helper(umem, Connection::open(helper)?)?;
+        Ok(Machine::with_umem(&config, umem)?)
     }
 
     pub(crate) fn plug_in(machine: &mut Machine, interface: &str, args: &Run) -> Result<IfIndex> {
@@ -217,7 +222,7 @@ impl Tuned {
 pub(crate) fn announce(_machine: &Machine, _eth0: IfIndex) {}
 
 #[cfg(not(feature = "af-xdp"))]
-pub(crate) fn machine(_config: &StackConfig, _interface: &str) -> Result<Machine> {
+pub(crate) fn machine(_config: &StackConfig, _interface: &str, _args: &Run) -> Result<Machine> {
     not_built_in()
 }
 

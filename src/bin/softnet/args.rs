@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Run(Box<Run>),
     Replay(Replay),
     Doctor(Doctor),
+    AfXdpHelper(AfXdpHelper),
 }
 
 /// Let the kernel's ping and a UDP client talk to the stack, and show what
@@ -158,6 +159,10 @@ pub(crate) struct AfXdp {
     /// interrupts are put off while it does.
     #[arg(long, value_name = "US")]
     pub(crate) busy_poll: Option<u32>,
+    /// Have memory, sockets and the program made by a `softnet af-xdp-helper` that
+    /// listens here. This needs no privilege then.
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["replace_program", "set_queues", "busy_poll"])]
+    pub(crate) helper: Option<PathBuf>,
 }
 
 impl Run {
@@ -207,6 +212,7 @@ impl AfXdp {
             ("--replace-program", self.replace_program),
             ("--set-queues", self.set_queues.is_some()),
             ("--busy-poll", self.busy_poll.is_some()),
+            ("--helper", self.helper.is_some()),
         ];
         first(given)
     }
@@ -282,4 +288,31 @@ pub(crate) struct Doctor {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Hand an interface out to a process without privilege.
+///
+/// Makes memory, XDP sockets and the XDP program for a `softnet run --nic
+/// af-xdp:IFACE --helper SOCKET`, one at a time, and hands them over. Needs
+/// CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  softnet af-xdp-helper eth1 --socket /run/softnet-eth1 --user nobody &
+  setpriv --reuid nobody --clear-groups softnet run --nic af-xdp:eth1 --helper /run/softnet-eth1 --address 10.0.0.2/24")]
+pub(crate) struct AfXdpHelper {
+    /// The interface.
+    #[arg(value_name = "IFACE")]
+    pub(crate) interface: String,
+    /// Where to listen. A socket that a helper left there is replaced.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) socket: PathBuf,
+    /// Who may connect, by name or number; the user who runs this if it is not given.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Take the place of an XDP program that is attached already.
+    #[arg(long)]
+    pub(crate) replace_program: bool,
+    /// The most memory of a process, in MiB. It is locked.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub(crate) max_memory: u64,
 }

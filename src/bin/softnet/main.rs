@@ -6,6 +6,7 @@ mod args;
 mod demo;
 mod doctor;
 mod fault;
+mod helper;
 mod layers;
 mod output;
 mod ping;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Run(run) => run::run(&run),
         Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::AfXdpHelper(helper) => helper::run(&helper),
         Command::Replay(replay) => replay::run(&replay),
     };
     match outcome {

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     let mut tuned = af_xdp::Tuned::before(args)?;
     let mut machine = match &args.nic {
         Nic::E1000 => Machine::new(&config, Time::Real)?,
-        Nic::AfXdp(interface) => af_xdp::machine(&config, interface)?,
+        Nic::AfXdp(interface) => af_xdp::machine(&config, interface, args)?,
     };
     let eth0 = plug_in(&mut machine, args, seed)?;
     configure(&mut machine, eth0, args)?;

@@ -19,6 +19,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// The id of a user, who is given by name or number.
+///
+/// # Errors
+/// The system's users cannot be read.
+pub fn uid_of(user: &str) -> io::Result<Option<u32>> {
+    if let Ok(uid) = user.parse() {
+        return Ok(Some(uid));
+    }
+    let found = nix::unistd::User::from_name(user)?;
+    Ok(found.map(|user| user.uid.as_raw()))
+}
+
 /// What a helper hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelperConfig {

@@ -51,7 +51,7 @@ mod wire;
 
 pub use client::Connection;
 pub(crate) use client::Granted;
-pub use helper::{Helper, HelperConfig, HelperError};
+pub use helper::{Helper, HelperConfig, HelperError, uid_of};
 
 use std::io;
 use std::path::PathBuf;
