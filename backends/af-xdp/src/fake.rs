@@ -5,7 +5,7 @@
 //! Like a kernel, this one believes nothing: it takes an address for what it is, and
 //! reaches the bytes through the pool's region alone.
 
-use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, Wake};
+use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, View, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use rustix::event::{EventfdFlags, eventfd};
 use softnet_dma_ring::DmaRegion;
@@ -87,8 +87,9 @@ impl SharedRing {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: who finds something takes it by `consume`.
-        self.producer.load(Ordering::Relaxed) == self.consumer.load(Ordering::Relaxed)
+        // The consumer first, as a view of the kernel's rings does.
+        let consumer = self.consumer.load(Ordering::Acquire);
+        self.producer.load(Ordering::Acquire) == consumer
     }
 
     /// The kernel is going to sleep on this ring, and looks once more.
@@ -122,7 +123,7 @@ pub(crate) struct FakeSocket {
     /// The program feeds it.
     #[cfg_attr(loom, expect(dead_code, reason = "the models have no program"))]
     pub(crate) fed: AtomicBool,
-    /// Halves that are left. With none the socket is closed.
+    /// Halves and views that are left. With none the socket is closed.
     halves: Counter,
     /// What a wake-up answers.
     pub(crate) busy: AtomicBool,
@@ -226,6 +227,8 @@ impl Drop for FakeTx {
 }
 
 impl RxQueue for FakeRx {
+    type View = FakeView;
+
     fn fill(&mut self, chunks: &[u32]) -> usize {
         let chunk = self.0.chunk;
         let addrs = chunks.iter().map(|&number| Descriptor {
@@ -257,6 +260,41 @@ impl RxQueue for FakeRx {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.0.ready.as_fd()
+    }
+
+    fn view(&self) -> std::io::Result<FakeView> {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        self.0.halves.fetch_add(1, order);
+        Ok(FakeView(self.0.clone()))
+    }
+}
+
+/// A view of a socket.
+#[derive(Debug)]
+pub(crate) struct FakeView(Arc<FakeSocket>);
+
+impl Clone for FakeView {
+    fn clone(&self) -> Self {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        self.0.halves.fetch_add(1, order);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for FakeView {
+    fn drop(&mut self) {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        self.0.halves.fetch_sub(1, order);
+    }
+}
+
+impl View for FakeView {
+    fn received(&self) -> bool {
+        !self.0.rx.is_empty()
+    }
+
+    fn sent(&self) -> bool {
+        !self.0.completion.is_empty()
     }
 
     fn statistics(&self) -> KernelCounters {

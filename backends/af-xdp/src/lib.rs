@@ -33,6 +33,7 @@ mod shared;
 mod socket;
 mod sync;
 mod umem;
+mod view;
 mod xsk;
 
 pub use error::{AfXdpError, Refusal, UmemError};

@@ -14,7 +14,8 @@
 //! of the other side's index leads out of the array. The indices lie in the kernel's
 //! memory, which loom does not model: they are `core`'s atomics.
 
-use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, Wake};
+use crate::ring::{Descriptor, RxQueue, TxQueue, Wake};
+use crate::view::SocketView;
 use crate::xsk::{wake_rx, wake_tx};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::sockopt::{self, set_xdp_umem_reg};
@@ -32,7 +33,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A file mapped into this process.
 #[derive(Debug)]
-struct Mapping {
+pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
 }
@@ -44,7 +45,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(file: BorrowedFd<'_>, len: usize, offset: u64) -> io::Result<Self> {
+    pub(crate) fn new(file: BorrowedFd<'_>, len: usize, offset: u64) -> io::Result<Self> {
         let (protection, flags) = (
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED | MapFlags::POPULATE,
@@ -56,7 +57,7 @@ impl Mapping {
     }
 
     /// The place of a `T` at `offset` bytes.
-    fn at<T>(&self, offset: u64) -> io::Result<NonNull<T>> {
+    pub(crate) fn at<T>(&self, offset: u64) -> io::Result<NonNull<T>> {
         self.array(offset, 1)
     }
 
@@ -303,6 +304,8 @@ pub(crate) fn map_rings(
 }
 
 impl RxQueue for SharedRx {
+    type View = SocketView;
+
     #[inline]
     fn fill(&mut self, chunks: &[u32]) -> usize {
         let size = u64::from(self.chunk_size);
@@ -336,19 +339,8 @@ impl RxQueue for SharedRx {
         self.socket.as_fd()
     }
 
-    fn statistics(&self) -> KernelCounters {
-        // A socket that is open answers; if it does not, there is nothing to be told.
-        let Ok(stats) = sockopt::xdp_statistics(&*self.socket) else {
-            return KernelCounters::default();
-        };
-        KernelCounters {
-            rx_dropped: stats.rx_dropped,
-            rx_invalid_descs: stats.rx_invalid_descs,
-            tx_invalid_descs: stats.tx_invalid_descs,
-            rx_ring_full: stats.rx_ring_full.unwrap_or(0),
-            rx_fill_ring_empty_descs: stats.rx_fill_ring_empty_descs.unwrap_or(0),
-            tx_ring_empty_descs: stats.tx_ring_empty_descs.unwrap_or(0),
-        }
+    fn view(&self) -> io::Result<SocketView> {
+        SocketView::of(self.socket())
     }
 }
 

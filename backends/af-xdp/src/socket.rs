@@ -1,7 +1,8 @@
 //! The halves of a socket, whoever made it.
 
-use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, Wake};
+use crate::ring::{Descriptor, RxQueue, TxQueue, Wake};
 use crate::shared::{SharedRx, SharedTx};
+use crate::view::SocketView;
 use crate::xsk::{XskRx, XskTx, raise_budget};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -36,6 +37,8 @@ impl SocketTx {
 }
 
 impl RxQueue for SocketRx {
+    type View = SocketView;
+
     #[inline]
     fn fill(&mut self, chunks: &[u32]) -> usize {
         match self {
@@ -81,11 +84,8 @@ impl RxQueue for SocketRx {
         }
     }
 
-    fn statistics(&self) -> KernelCounters {
-        match self {
-            Self::Own(rx) => rx.statistics(),
-            Self::Shared(rx) => rx.statistics(),
-        }
+    fn view(&self) -> io::Result<SocketView> {
+        SocketView::of(self.socket())
     }
 }
 

@@ -14,6 +14,7 @@
 //! - `FrameDesc` has no constructor from an address. See [`Aim`].
 
 use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, Wake};
+use crate::view::SocketView;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use softnet_dma_ring::{BATCH, DmaAddr, DmaRegion};
@@ -435,6 +436,8 @@ impl Drop for XskTx {
 }
 
 impl RxQueue for XskRx {
+    type View = SocketView;
+
     #[inline]
     fn fill(&mut self, chunks: &[u32]) -> usize {
         let Some((fill, _)) = &mut self.rings else {
@@ -493,9 +496,8 @@ impl RxQueue for XskRx {
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
-    fn statistics(&self) -> KernelCounters {
-        let rings = self.rings.as_ref();
-        rings.map_or_else(KernelCounters::default, |(_, rx)| kernel_counters(rx.fd()))
+    fn view(&self) -> io::Result<SocketView> {
+        SocketView::of(self.socket())
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use linux::Halves;
 pub use linux::{AfXdpConfig, Linux};
 pub(crate) use opening::{Attached, Binder, Found, Opening, STEPS};
 
-use crate::events::{BusyPoll, Completions, Events, EventsError, QueueSource};
+use crate::events::{BusyPoll, Events, EventsError, QueueSource};
 use crate::mode::Mode;
 use crate::ring::cell::{Cell, RxHalf, TxHalf};
 use crate::ring::{RxPolicy, RxQueue, RxRing, TxPolicy, TxRing};
@@ -26,6 +26,7 @@ use softnet_nic_hal::{
 };
 use stats::Totals;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,8 +173,11 @@ impl<K: Kernel> Nic<K> {
         let layout = self.memory.layout;
         let fd = socket.rx.socket().try_clone_to_owned();
         let fd = fd.map_err(EventsError::Descriptor)?;
+        let view = socket.rx.view().map_err(EventsError::Descriptor)?;
         let cell = Arc::new(Cell::new(
             id,
+            opened.mode,
+            view,
             RxHalf::new(socket.rx, layout),
             TxHalf::new(socket.tx, layout),
             socket.unfeed,
@@ -192,11 +196,13 @@ impl<K: Kernel> Nic<K> {
         handler: &Arc<dyn IrqHandler>,
     ) -> Result<(), EventsError> {
         let name = format!("{}-{}", self.kernel.name(), queue.0);
+        let closed = || EventsError::Descriptor(io::ErrorKind::NotConnected.into());
+        let look = cell.watch().ok_or_else(closed)?;
         let interrupt = self.events.attach(QueueSource {
             queue,
             name: &name,
             socket,
-            completions: Arc::clone(cell) as Arc<dyn Completions>,
+            completions: Arc::new(look),
             handler: handler.clone(),
             busy_poll: self.busy_poll,
         })?;
@@ -216,7 +222,8 @@ impl<K: Kernel> Nic<K> {
             max_packet: usize::from(config.mtu) + HEADER,
             multi_buffer: self.memory.long_packet.is_some(),
         };
-        Shape { rx, tx }
+        let mode = opened.mode;
+        Shape { mode, rx, tx }
     }
 
     fn watch_link(&self, irq: Arc<dyn IrqHandler>) -> Box<dyn Send + Sync> {
@@ -249,6 +256,7 @@ type PairOf<K> = QueuePair<
 
 /// What all rings of one opening have in common.
 struct Shape {
+    mode: Mode,
     rx: RxPolicy,
     tx: TxPolicy,
 }
@@ -275,7 +283,8 @@ impl<K: Kernel> NicHal for Nic<K> {
         let opened = self.kernel.open(config.queues)?;
         // The kernel has given the queues anew, so the device had let go of them.
         state.quarantine.clear();
-        let (shape, mode) = (self.shape(config, &opened), opened.mode);
+        let shape = self.shape(config, &opened);
+        let mode = opened.mode;
         let (mut cells, mut pairs) = (Vec::new(), Vec::new());
         for (number, socket) in (0..).zip(opened.sockets) {
             match self.queue(QueueId(number), socket, config, &shape, &irq) {

@@ -1,9 +1,11 @@
 //! What the rings of one queue, the NIC and the CPU's event loop share.
 
+use super::seat::Seat;
 use super::table::{Layout, Table};
-use super::{KernelCounters, RxQueue, TxQueue};
+use super::{KernelCounters, RxQueue, TxQueue, View};
 use crate::events::{Completions, Events, QueueIrq};
-use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, lock, try_lock};
+use crate::mode::Mode;
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, lock};
 use core::fmt;
 use softnet_dma_ring::Frame;
 use softnet_nic_hal::QueueId;
@@ -165,16 +167,13 @@ pub(crate) struct Attached {
 
 /// One open queue.
 ///
-/// Each half is behind a lock, which the ring's owner takes once a batch and finds free:
-/// [`close`](Self::close) takes the half away while the owner keeps still, by contract,
-/// and whoever else [looks](Completions::pending) holds it for a few instructions, and
-/// goes away when it is held.
-pub(crate) struct Cell<R, T> {
+/// Each half has a [`Seat`], from which the ring's owner takes it for a batch, and
+/// [`close`](Self::close) for good. Others have a [`Look`] at the socket, which needs
+/// neither half.
+pub(crate) struct Cell<R: RxQueue, T> {
     pub(crate) id: QueueId,
     /// The rings reach the kernel, and the kernel the device.
     open: AtomicBool,
-    /// The socket was closed.
-    closed: AtomicBool,
     retired: AtomicU32,
     /// Frames that a ring has taken from the kernel and not given to the stack yet.
     pub(crate) rx_left: AtomicU32,
@@ -183,17 +182,27 @@ pub(crate) struct Cell<R, T> {
     pub(crate) tx_held: AtomicU32,
     /// The kernel is to be woken for packets again: it was too busy.
     pub(crate) stuck: AtomicBool,
-    pub(crate) rx: Mutex<Option<RxHalf<R>>>,
-    pub(crate) tx: Mutex<Option<TxHalf<T>>>,
+    pub(crate) rx: Seat<RxHalf<R>>,
+    pub(crate) tx: Seat<TxHalf<T>>,
     pub(crate) counts: Counts,
-    /// The socket's counters when it was closed.
-    last: Mutex<KernelCounters>,
+    mode: Mode,
+    control: Mutex<Control<R::View>>,
     /// Takes the queue away from the program that feeds it.
     unfeed: Box<dyn Fn() + Send + Sync>,
     attached: OnceLock<Attached>,
 }
 
-impl<R, T> fmt::Debug for Cell<R, T> {
+/// What the control plane alone touches.
+struct Control<V> {
+    /// Until the socket is closed.
+    view: Option<V>,
+    /// The socket's counters when it was closed.
+    last: KernelCounters,
+    /// Frames that the device may still write to.
+    kept: Vec<Frame>,
+}
+
+impl<R: RxQueue, T> fmt::Debug for Cell<R, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cell")
             .field("id", &self.id)
@@ -205,6 +214,8 @@ impl<R, T> fmt::Debug for Cell<R, T> {
 impl<R: RxQueue, T: TxQueue> Cell<R, T> {
     pub(crate) fn new(
         id: QueueId,
+        mode: Mode,
+        view: R::View,
         rx: RxHalf<R>,
         tx: TxHalf<T>,
         unfeed: Box<dyn Fn() + Send + Sync>,
@@ -212,16 +223,20 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
         Self {
             id,
             open: AtomicBool::new(true),
-            closed: AtomicBool::new(false),
             retired: AtomicU32::new(0),
             rx_left: AtomicU32::new(0),
             tx_left: AtomicU32::new(0),
             tx_held: AtomicU32::new(0),
             stuck: AtomicBool::new(false),
-            rx: Mutex::new(Some(rx)),
-            tx: Mutex::new(Some(tx)),
+            control: Mutex::new(Control {
+                view: Some(view),
+                last: KernelCounters::default(),
+                kept: Vec::new(),
+            }),
+            rx: Seat::new(rx),
+            tx: Seat::new(tx),
             counts: Counts::default(),
-            last: Mutex::new(KernelCounters::default()),
+            mode,
             unfeed,
             attached: OnceLock::new(),
         }
@@ -251,8 +266,15 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
         self.open.store(false, Ordering::Relaxed);
     }
 
-    /// Interrupts if the queue is unmasked and completions are pending. Called by the
-    /// owner of a ring, which holds neither half.
+    /// A look at the queue for others; `None` when it is closed. It keeps the socket
+    /// open.
+    pub(crate) fn watch(self: &Arc<Self>) -> Option<Look<R, T>> {
+        let view = lock(&self.control).view.clone()?;
+        let cell = self.clone();
+        Some(Look { cell, view })
+    }
+
+    /// Interrupts if the queue is unmasked and completions are pending.
     #[inline]
     pub(crate) fn look(&self) {
         if let Some(irq) = self.irq() {
@@ -273,21 +295,22 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
 
     /// What the kernel has counted of the socket.
     pub(crate) fn kernel_counters(&self) -> KernelCounters {
-        match &*lock(&self.rx) {
-            Some(half) => half.queue.statistics(),
-            None => *lock(&self.last),
+        let control = lock(&self.control);
+        match &control.view {
+            Some(view) => view.statistics(),
+            None => control.last,
         }
     }
 
     /// The receive ring is dropped.
     pub(crate) fn retire_rx(&self) {
-        let half = lock(&self.rx);
-        if half.is_some() {
+        let control = lock(&self.control);
+        if control.view.is_some() {
             // Under the lock, which a close takes too: the queue may be another
             // session's as soon as it is closed.
             (self.unfeed)();
         }
-        drop(half);
+        drop(control);
         self.retire(RX_RETIRED);
     }
 
@@ -301,62 +324,65 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
     fn retire(&self, which: u32) {
         let before = self.retired.fetch_or(which, Ordering::AcqRel);
         if before | which == RX_RETIRED | TX_RETIRED {
-            drop(self.close());
+            let frames = self.close();
+            if self.mode == Mode::ZeroCopy {
+                // The driver stops its queue some time after the socket is closed.
+                lock(&self.control).kept = frames;
+            }
         }
     }
 
     /// Takes the queue away from the kernel and from its rings: when this returns, the
     /// socket is closed and no handler runs. The frames that the kernel held are
-    /// returned. The second close finds nothing left to do.
+    /// returned, once.
     pub(crate) fn close(&self) -> Vec<Frame> {
         self.open.store(false, Ordering::Relaxed);
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Vec::new();
-        }
+        let mut control = lock(&self.control);
+        let Some(view) = control.view.take() else {
+            return std::mem::take(&mut control.kept);
+        };
         (self.unfeed)();
         if let Some(Attached { events, irq }) = self.attached.get() {
             events.detach(irq);
         }
-        let (rx, tx) = (lock(&self.rx).take(), lock(&self.tx).take());
+        control.last = view.statistics();
+        drop(view);
+        self.take_apart()
+    }
+
+    /// Closes the socket, of which nobody else has a view any more.
+    fn take_apart(&self) -> Vec<Frame> {
+        let (rx, rx_frames) = self.rx.remove().split();
+        let (tx, tx_frames) = self.tx.remove().split();
         self.tx_held.store(0, Ordering::Relaxed);
-        if let Some(rx) = &rx {
-            *lock(&self.last) = rx.queue.statistics();
-        }
-        let (rx, rx_frames) = rx.map(RxHalf::split).unzip();
-        let (tx, tx_frames) = tx.map(TxHalf::split).unzip();
         // Both halves of the socket go before the first frame does.
         drop((rx, tx));
-        let frames = rx_frames.into_iter().chain(tx_frames);
-        frames.flatten().collect()
+        rx_frames.into_iter().chain(tx_frames).collect()
     }
 }
 
-impl<R: RxQueue, T: TxQueue> Completions for Cell<R, T> {
-    /// When a ring is in use at this moment nobody can tell, and the answer is yes: a
-    /// needless interrupt does no harm.
-    ///
+/// A look at a queue from outside of its rings. It keeps the socket open.
+pub(crate) struct Look<R: RxQueue, T> {
+    cell: Arc<Cell<R, T>>,
+    view: R::View,
+}
+
+impl<R: RxQueue, T: TxQueue> Completions for Look<R, T> {
     /// The kernel's rings first: a frame that is not there any more was counted as left
-    /// before the half was let go.
+    /// before it was taken.
     #[inline]
     fn pending(&self) -> bool {
-        self.is_open()
-            && (half_pending(&self.rx, |half| half.queue.pending())
-                || half_pending(&self.tx, |half| half.queue.pending())
-                || self.rx_left.load(Ordering::Relaxed) != 0
-                || self.tx_left.load(Ordering::Relaxed) != 0
-                || self.stuck.load(Ordering::Relaxed))
+        let cell = &self.cell;
+        cell.is_open()
+            && (self.view.received()
+                || self.view.sent()
+                || cell.rx_left.load(Ordering::Relaxed) != 0
+                || cell.tx_left.load(Ordering::Relaxed) != 0
+                || cell.stuck.load(Ordering::Relaxed))
     }
 
     #[inline]
     fn in_flight(&self) -> bool {
-        self.is_open() && self.tx_held.load(Ordering::Relaxed) != 0
-    }
-}
-
-#[inline]
-fn half_pending<H>(half: &Mutex<Option<H>>, ask: impl FnOnce(&mut H) -> bool) -> bool {
-    match try_lock(half) {
-        Some(mut half) => half.as_mut().is_some_and(ask),
-        None => true,
+        self.cell.is_open() && self.cell.tx_held.load(Ordering::Relaxed) != 0
     }
 }

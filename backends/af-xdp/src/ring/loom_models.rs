@@ -3,15 +3,18 @@
 //! Each of these changes was made on purpose, and made a model fail:
 //!
 //! - a wake-up without the fence before the look at the kernel's flag;
-//! - what is left in a ring noted after the half was let go, or looked at before the
-//!   kernel's rings;
+//! - what is left in a ring noted after it was taken from the kernel's, or looked at
+//!   before the kernel's rings;
+//! - a counter of the producer that is looked at before the consumer's;
+//! - a half that stays in its seat while it is in use;
 //! - a retirement that is a load and a store;
 //! - a producer of the kernel's rings that publishes `Relaxed`.
 
 use super::cell::{Cell, RxHalf, TxHalf};
-use super::{Layout, RxChecksum, RxPolicy, RxRing, TxPolicy, TxRing};
+use super::{Layout, RxChecksum, RxPolicy, RxQueue, RxRing, TxPolicy, TxRing};
 use crate::events::Completions;
 use crate::fake::{FakeRx, FakeSocket, FakeTx, HEADROOM};
+use crate::mode::Mode;
 use loom::sync::atomic::Ordering;
 use loom::{model, thread};
 use softnet_dma_ring::{DmaRing, FramePool, PoolConfig};
@@ -38,8 +41,16 @@ fn queue() -> Queue {
     let pool = pool.unwrap();
     let layout = Layout::new(pool.region().dma_addr().0, 2, CHUNK.trailing_zeros());
     let (socket, rx, tx) = FakeSocket::open(2, pool.region().clone(), CHUNK);
+    let view = rx.view().unwrap();
     let halves = (RxHalf::new(rx, layout), TxHalf::new(tx, layout));
-    let cell = Cell::new(QueueId(0), halves.0, halves.1, Box::new(|| ()));
+    let cell = Cell::new(
+        QueueId(0),
+        Mode::Copy,
+        view,
+        halves.0,
+        halves.1,
+        Box::new(|| ()),
+    );
     let cell = Arc::new(cell);
     let rx = RxPolicy {
         pool: pool.clone(),
@@ -142,31 +153,68 @@ fn a_packet_that_was_not_reaped_is_never_overlooked() {
         queue.post_rx();
         assert!(queue.socket.deliver(&[1; 14]));
         assert!(queue.socket.deliver(&[2; 14]));
-        let cell = queue.cell.clone();
-        let looker = thread::spawn(move || cell.pending());
+        let look = queue.cell.watch().unwrap();
+        let looker = thread::spawn(move || look.pending());
         // One is left behind.
         assert!(queue.rx.reap().is_some());
         assert!(looker.join().unwrap(), "the loop would sleep on a packet");
-        assert!(queue.cell.pending());
+        assert!(queue.cell.watch().unwrap().pending());
     });
 }
 
-/// Race: the control plane closes the queue while an event loop looks at it.
+/// Race: the CPU's event loop looks while the ring's owner takes sent frames back.
 #[test]
-fn a_closed_queue_is_let_go_of_and_its_frames_come_home() {
+fn a_sent_frame_that_was_not_reaped_is_never_overlooked() {
+    model(|| {
+        let mut queue = queue();
+        queue.post_tx(1);
+        queue.post_tx(2);
+        assert!(queue.socket.transmit().is_some());
+        assert!(queue.socket.transmit().is_some());
+        let look = queue.cell.watch().unwrap();
+        let looker = thread::spawn(move || look.pending());
+        assert!(queue.tx.reap().is_some());
+        assert!(looker.join().unwrap(), "the loop would sleep on a frame");
+    });
+}
+
+/// Race: the control plane closes the queue although the rings' owner is at them.
+#[test]
+fn a_close_waits_for_who_has_a_half_and_its_frames_come_home() {
+    model(|| {
+        let mut queue = queue();
+        queue.post_tx(1);
+        let (cell, socket) = (queue.cell.clone(), queue.socket.clone());
+        let closer = thread::spawn(move || {
+            drop(cell.close());
+            assert!(!socket.is_open(), "somebody has a half");
+        });
+        drop(queue.rx.post(queue.pool.alloc().unwrap()));
+        queue.rx.kick();
+        drop(queue.rx.reap());
+        closer.join().unwrap();
+        assert!(queue.cell.watch().is_none());
+        assert_eq!(queue.tx.free_slots(), 0);
+        assert!(queue.tx.reap().is_none());
+        drop((queue.rx, queue.tx));
+        assert_eq!(queue.pool.count_free(), 2);
+    });
+}
+
+/// Race: the control plane closes the queue while its ring is dropped.
+#[test]
+fn a_queue_that_is_closed_and_dropped_at_once_is_closed_once() {
     model(|| {
         let mut queue = queue();
         queue.post_rx();
         queue.post_tx(1);
-        let (cell, socket) = (queue.cell.clone(), queue.socket.clone());
-        let looker = thread::spawn(move || cell.pending());
-        drop(queue.cell.close());
-        assert!(!socket.is_open(), "somebody holds a half");
-        looker.join().unwrap();
-        assert!(!queue.cell.pending());
+        let Queue { rx, tx, cell, .. } = queue;
+        drop(rx);
+        let other = thread::spawn(move || drop(tx));
+        drop(cell.close());
+        assert!(!queue.socket.is_open());
+        other.join().unwrap();
         assert_eq!(queue.pool.count_free(), 2);
-        assert!(queue.rx.reap().is_none());
-        assert_eq!(queue.tx.free_slots(), 0);
     });
 }
 

@@ -17,6 +17,7 @@ mod checksum;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod rx;
+mod seat;
 mod table;
 mod tx;
 
@@ -26,6 +27,7 @@ pub use rx::{RxPolicy, RxRing};
 pub use table::Layout;
 pub use tx::{TxPolicy, TxRing};
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
 /// One descriptor of the RX or TX ring (`struct xdp_desc`).
@@ -65,6 +67,9 @@ pub enum Wake {
 /// The fill and the RX ring of one socket. One owner calls, from one thread at a
 /// time.
 pub trait RxQueue: Send {
+    /// What others see of the socket.
+    type View: View;
+
     /// Gives the chunks with these numbers to the kernel, and returns how many found
     /// a slot: the first ones.
     fn fill(&mut self, chunks: &[u32]) -> usize;
@@ -83,6 +88,24 @@ pub trait RxQueue: Send {
 
     /// The socket, which is readable while a received descriptor waits.
     fn socket(&self) -> BorrowedFd<'_>;
+
+    /// A view of the socket for others.
+    ///
+    /// # Errors
+    /// The kernel's reason not to give one.
+    fn view(&self) -> io::Result<Self::View>;
+}
+
+/// What others than the rings' owners see of a socket, from any thread and without
+/// keeping the owners from anything. The socket stays open for as long as there is a
+/// view, or a ring.
+pub trait View: Clone + Send + Sync + 'static {
+    /// Whether a received descriptor waits. It follows the consumer's counter: what the
+    /// owner wrote before he took a descriptor is seen when the descriptor is not.
+    fn received(&self) -> bool;
+
+    /// Whether a sent descriptor waits; as above.
+    fn sent(&self) -> bool;
 
     /// What the kernel has counted.
     fn statistics(&self) -> KernelCounters;

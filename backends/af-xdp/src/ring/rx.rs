@@ -3,7 +3,7 @@
 use super::cell::{Cell, Count, RxHalf};
 use super::table::{Layout, Table};
 use super::{Descriptor, RxChecksum, RxQueue, TxQueue, Wake};
-use crate::sync::{Ordering, fence, lock};
+use crate::sync::{Ordering, fence};
 use arrayvec::ArrayVec;
 use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
 use std::fmt;
@@ -57,7 +57,7 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
 
     /// Moves posted frames into the fill ring. Those that find no slot stay.
     fn flush(&mut self) {
-        if let Some(half) = lock(&self.cell.rx).as_mut() {
+        if let Some(mut half) = self.cell.rx.take() {
             half.fill(&mut self.posts);
         }
     }
@@ -65,17 +65,19 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
     /// Takes received packets from the kernel into `ready`.
     #[inline]
     fn receive(&mut self) {
-        let mut guard = lock(&self.cell.rx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.rx.take() else {
             return;
         };
         if !half.queue.pending() {
             return;
         }
+        // Before they are taken: who does not find them in the kernel's ring any more
+        // finds this.
+        self.cell.rx_left.store(1, Ordering::Relaxed);
         let mut descriptors = [Descriptor::default(); BATCH];
         let count = half.queue.receive(&mut descriptors);
         let mut batch = Received {
-            half,
+            half: &mut half,
             policy: &self.policy,
             counts: &self.cell.counts,
             ready: &mut self.ready,
@@ -89,7 +91,6 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
         let gone = batch.finish();
         self.outstanding = self.outstanding.saturating_sub(gone);
         self.ready.reverse();
-        // Before the half is let go: whoever looks next finds them here.
         self.note_left();
     }
 
@@ -291,8 +292,7 @@ impl<R: RxQueue, T: TxQueue> DmaRing for RxRing<R, T> {
         if self.posts.is_empty() {
             return;
         }
-        let mut guard = lock(&self.cell.rx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.rx.take() else {
             return;
         };
         half.fill(&mut self.posts);

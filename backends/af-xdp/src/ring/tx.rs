@@ -4,7 +4,7 @@ use super::cell::{Cell, Count, TxHalf};
 use super::rx::MAX_CHUNKS;
 use super::table::Layout;
 use super::{Descriptor, RxQueue, TxQueue, Wake, checksum};
-use crate::sync::{Ordering, fence, lock};
+use crate::sync::{Ordering, fence};
 use arrayvec::ArrayVec;
 use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
 use std::fmt;
@@ -73,8 +73,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
 
     /// Moves posted frames into the TX ring.
     fn flush(&mut self) {
-        let mut guard = lock(&self.cell.tx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.tx.take() else {
             return;
         };
         let sent = half.send(self.layout, &mut self.posts, &self.cell.counts);
@@ -84,8 +83,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
 
     /// Tells the kernel of packets, if it wants to be told.
     fn wake(&mut self) {
-        let mut guard = lock(&self.cell.tx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.tx.take() else {
             return;
         };
         // As in the receive ring: the flag is looked at after the ring was written.
@@ -103,13 +101,14 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
     /// Takes sent frames from the kernel into `done`.
     #[inline]
     fn complete(&mut self) {
-        let mut guard = lock(&self.cell.tx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.tx.take() else {
             return;
         };
         if !half.queue.pending() {
             return;
         }
+        // As in the receive ring: said before they are taken.
+        self.cell.tx_left.store(1, Ordering::Relaxed);
         let mut addrs = [0; BATCH];
         let count = half.queue.complete(&mut addrs);
         self.cell.counts.tx_completed.add(count as u64);
@@ -125,7 +124,6 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
         self.done.reverse();
-        // Before the half is let go: whoever looks next finds them here.
         self.note_left();
         self.cell.tx_held.store(half.held(), Ordering::Relaxed);
     }
@@ -144,8 +142,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let Some(parts) = self.copied(frame) else {
             return self.cell.counts.tx_no_chunk.add(1);
         };
-        let mut guard = lock(&self.cell.tx);
-        let Some(half) = guard.as_mut() else {
+        let Some(mut half) = self.cell.tx.take() else {
             return;
         };
         let descriptors = half.keep_parts(self.layout, parts);

@@ -4,6 +4,7 @@ use super::support::{
     Calls, OURS, PEER, PacketSocket, arrival, counter, echo, in_namespace, ip, nic, open,
     open_config, packet, post_rx, reap_one, send, small, umem, veth, wait_for,
 };
+use softnet_af_xdp::netlink::Interface;
 use softnet_af_xdp::{AfXdpConfig, Umem};
 use softnet_dma_ring::DmaRing;
 use softnet_nic_hal::{NicError, NicHal, OpenConfig};
@@ -165,6 +166,9 @@ fn packets_that_wait_for_the_interface_go_when_it_is_up_again() {
         // The watchdog has the ring's owner wake the kernel, at its next reap.
         reap_one(&mut pair.tx);
         assert_eq!(arrival(&peer), sent);
+        // Until then the kernel swallows what the peer sends.
+        let far = Interface::open(PEER).unwrap();
+        wait_for("the peer's link", || far.link().unwrap().carrier);
         echo(&mut pair, &peer, &packet(nic.capabilities().mac, 90, 2));
     });
 }
