@@ -4,6 +4,7 @@ use super::support::{self, number, stderr};
 use super::veth::{self, NEAR, Veth, has_program, wait_until};
 use serde_json::Value;
 use softnet::af_xdp::netlink::Interface;
+use softnet::af_xdp::settings::{Consent, Settings};
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -216,6 +217,29 @@ fn queues_that_were_set_are_put_back_however_the_run_ends() {
     }
     let nic = run(&["--set-queues", "200"]).output().unwrap();
     assert!(stderr(&nic).contains("200 queues"), "{}", stderr(&nic));
+}
+
+/// Queues are taken away while the kernel may not have let go of their sockets.
+#[test]
+fn queues_that_were_added_are_taken_away_however_the_run_ends() {
+    if veth::own_namespace().is_none() {
+        return;
+    }
+    let veth = Veth::new(2);
+    let open = || Interface::open(NEAR).unwrap();
+    let in_use = || open().rx_queues().unwrap();
+    let mut settings = Settings::new(open(), Consent::QUEUES).unwrap();
+    settings.set_queues(1).unwrap();
+    for signal in ["-TERM", "-KILL"] {
+        let mut running = Running::start(&["--set-queues", "2"]);
+        assert_eq!(in_use(), 2);
+        veth.ping_all(5, 56);
+        running.signal(signal);
+        let said = running.rest();
+        running.child.wait().unwrap();
+        assert!(!said.contains("queues"), "{said}");
+        wait_until("the queue is one again", || in_use() == 1);
+    }
 }
 
 /// Of a veth the kernel may not know what to poll; packets must not wait for a timer
