@@ -3,7 +3,9 @@
 use super::support::{
     OURS, PEER, PacketSocket, counter, events, in_namespace, ip, small, veth, wait_for,
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use softnet_af_xdp::events::{EventLoop, Events};
+use softnet_af_xdp::handover::{Connection, Helper, HelperConfig};
 use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Mode, ModeChoice, Umem};
 use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
 use softnet_nic_hal::testing::conformance::{self, Harness};
@@ -22,10 +24,25 @@ struct Veth {
 
 impl Veth {
     fn new(mode: Mode) -> Self {
+        Self::with(mode, || Umem::new(small()).unwrap())
+    }
+
+    /// On memory and sockets that a helper has made.
+    fn by_a_helper() -> Self {
+        Self::with(Mode::Copy, || {
+            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            let (ours, its) = socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+            // It ends when ours is closed.
+            std::thread::spawn(move || Helper::serve_on(&HelperConfig::new(OURS), &its));
+            Umem::from_helper(small(), Connection::from_fd(ours)).unwrap()
+        })
+    }
+
+    fn with(mode: Mode, umem: impl FnOnce() -> Arc<Umem>) -> Self {
         // That of the check before: the namespace is the test's.
         let _ = ip(&format!("link del {OURS}"));
         veth(OURS, PEER, 1);
-        let umem = Umem::new(small()).unwrap();
+        let umem = umem();
         let events = events();
         let config = AfXdpConfig {
             mode: ModeChoice::Only(mode),
@@ -115,4 +132,9 @@ fn a_nic_in_driver_mode_keeps_the_contract() {
 #[test]
 fn a_nic_in_skb_mode_keeps_the_contract() {
     in_namespace(|| conformance::assert_holds(|| Veth::new(Mode::Skb)));
+}
+
+#[test]
+fn a_nic_on_what_a_helper_handed_over_keeps_the_contract() {
+    in_namespace(|| conformance::assert_holds(Veth::by_a_helper));
 }
