@@ -32,6 +32,8 @@ pub struct Shard {
     pub(crate) steering: Arc<Steering>,
     /// Queues whose ring could not be refilled, to be polled again.
     pub(crate) starved: Vec<NapiHandle>,
+    /// Whether the last round of a busy-polling CPU ran softirqs instead.
+    pub(crate) poll_is_due: bool,
     doors: Doors,
     early: Early,
 }
@@ -61,6 +63,7 @@ impl Shard {
             watchdogs,
             steering,
             starved,
+            poll_is_due: false,
             doors,
             early: Early::default(),
         }

@@ -217,12 +217,19 @@ fn run_once(processor: &mut StackProcessor) -> Progress {
     }
 }
 
+/// One round of a busy-polling CPU: its softirqs, if there are any, or its NICs. Who
+/// only answers what it receives so pays for one of the two at a time; NICs are polled
+/// in every second round at least.
 fn run_busy(processor: &mut StackProcessor) -> Progress {
-    let mut progress = Progress::default();
     processor.idle.poll();
+    let mut progress = Progress::default();
     if processor.softirqs.is_due() {
         progress = processor.softirqs.run_once(&mut processor.context).into();
+        if !core::mem::replace(&mut processor.context.poll_is_due, true) {
+            return progress;
+        }
     }
+    processor.context.poll_is_due = false;
     let cpu = processor.softirqs.cpu_mut();
     progress.ran |= busy_poll(cpu, &mut processor.context) != 0;
     progress.next_timer_ns = cpu.next_timer_ns();

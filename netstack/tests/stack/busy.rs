@@ -29,6 +29,21 @@ fn packets_go_both_ways_with_the_interrupt_masked() {
 }
 
 #[test]
+fn an_application_that_sends_all_the_time_keeps_no_packet_out() {
+    let mut host = busy();
+    let mut socket = host.bind(7);
+    for _ in 0..100 {
+        host.port.inject(QUEUE, &datagram(9, 7, b"data"));
+        for _ in 0..2 {
+            socket.try_send_to(b"x", peer(9)).unwrap();
+            host.stack.run_once();
+        }
+        assert!(socket.try_recv().is_ok());
+        host.port.discard_transmitted(QUEUE, 64);
+    }
+}
+
+#[test]
 fn a_packet_before_the_sleep_ends_it() {
     let mut host = busy();
     let mut socket = host.bind(7);
