@@ -48,6 +48,25 @@ fn what_run_needs_is_asked_for() {
 }
 
 #[test]
+fn what_bench_needs_is_asked_for() {
+    let bench = |more: &[&'static str]| {
+        let mut arguments = vec!["bench", "af-xdp"];
+        arguments.extend(more);
+        arguments
+    };
+    refuses(&bench(&["rx-drop"]), "<IFACE>");
+    refuses(&bench(&["fly", "eth1"]), "rx-drop");
+    refuses(&bench(&["tx-only", "eth1"]), "--destination MAC");
+    refuses(&bench(&["udp-echo", "eth1"]), "--address A/LEN");
+    let address = ["latency", "eth1", "--address", "10.0.0.2/24"];
+    refuses(&bench(&address), "--server A:PORT");
+    refuses(&bench(&["l2fwd", "eth1", "--ring", "100"]), "power of two");
+    let two = ["l2fwd", "eth1", "--bare", "--queues", "2"];
+    refuses(&bench(&two), "one queue");
+    fails(&bench(&["rx-drop", "no-such-if0"]), "no-such-if0");
+}
+
+#[test]
 fn a_wrong_value_is_told_with_a_right_one() {
     refuses(
         &["run", "--wire", "tap0", "--address", "10.0.0.2/24"],

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::Bench;
 use crate::fault::Faults;
 use crate::values::{self, Cidr, Nic, Steer, WireSpec, XdpMode};
 use clap::error::ErrorKind;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Replay(Replay),
     Doctor(Doctor),
     AfXdpHelper(AfXdpHelper),
+    Bench(Bench),
 }
 
 /// Let the kernel's ping and a UDP client talk to the stack, and show what

@@ -3,6 +3,7 @@
 
 mod af_xdp;
 mod args;
+mod bench;
 mod demo;
 mod doctor;
 mod fault;
@@ -27,9 +28,12 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return output::usage(&error),
     };
-    if let Command::Run(run) = &args.command
-        && let Err(error) = run.check()
-    {
+    let checked = match &args.command {
+        Command::Run(run) => run.check(),
+        Command::Bench(bench) => bench.check(),
+        _ => Ok(()),
+    };
+    if let Err(error) = checked {
         return output::usage(&error);
     }
     let outcome = match args.command {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::AfXdpHelper(helper) => helper::run(&helper),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Replay(replay) => replay::run(&replay),
     };
     match outcome {
