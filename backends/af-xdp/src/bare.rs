@@ -14,7 +14,7 @@ use crate::xsk::{kernel_counters, raise_budget};
 use rustix::net::RecvFlags;
 use softnet_nic_hal::MacAddress;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -151,8 +151,8 @@ impl BareLoop {
         for desc in &mut self.unsent {
             // SAFETY: the chunk is of this UMEM and was not given to the kernel.
             let mut data = unsafe { self.umem.data_mut(desc) };
-            data.contents_mut()[..template.len()].copy_from_slice(template);
-            data.cursor().set_pos(template.len());
+            // A template that is longer than a chunk is sent as far as it fits.
+            let _ = data.cursor().write_all(template);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Fill and RX ring as the receive ring of a queue.
 
-use super::cell::{Cell, Count, RxHalf};
+use super::cell::{Cell, RxHalf};
 use super::table::{Layout, Table};
 use super::{Descriptor, RxChecksum, RxQueue, TxQueue, Wake};
 use crate::sync::{Ordering, fence};
 use arrayvec::ArrayVec;
-use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
+use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FrameCache, FramePool, RingFull};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct RxRing<R: RxQueue, T: TxQueue> {
     posts: FrameBatch,
     /// Received, and not reaped yet; the oldest is the last.
     ready: FrameBatch,
+    /// Where the kernel's descriptors are copied to.
+    descriptors: Box<[Descriptor; BATCH]>,
 }
 
 impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
@@ -52,6 +54,7 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
             outstanding: 0,
             posts: FrameBatch::new(),
             ready: FrameBatch::new(),
+            descriptors: Box::new([Descriptor::default(); BATCH]),
         }
     }
 
@@ -74,8 +77,7 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
         // Before they are taken: who does not find them in the kernel's ring any more
         // finds this.
         self.cell.rx_left.store(1, Ordering::Relaxed);
-        let mut descriptors = [Descriptor::default(); BATCH];
-        let count = half.queue.receive(&mut descriptors);
+        let count = half.queue.receive(&mut self.descriptors[..]);
         let mut batch = Received {
             half: &mut half,
             policy: &self.policy,
@@ -84,8 +86,9 @@ impl<R: RxQueue, T: TxQueue> RxRing<R, T> {
             gone: 0,
             refill: FrameBatch::new(),
             copies_out: None,
+            sum: Sum::default(),
         };
-        for descriptor in descriptors.iter().take(count) {
+        for descriptor in self.descriptors.iter().take(count) {
             batch.take(*descriptor);
         }
         let gone = batch.finish();
@@ -129,6 +132,15 @@ struct Received<'a, R> {
     refill: FrameBatch,
     /// Whether packets are copied out, once somebody has looked.
     copies_out: Option<bool>,
+    sum: Sum,
+}
+
+/// What one batch adds to the counters.
+#[derive(Default)]
+struct Sum {
+    packets: u64,
+    bytes: u64,
+    multicast: u64,
 }
 
 impl<R: RxQueue> Received<'_, R> {
@@ -153,9 +165,9 @@ impl<R: RxQueue> Received<'_, R> {
     /// The packet goes up the stack.
     #[inline]
     fn up(&mut self, mut frame: Frame) {
-        self.counts.rx_packets.add(1);
-        self.counts.rx_bytes.add(frame.len() as u64);
-        count_multicast(&self.counts.rx_multicast, &frame);
+        self.sum.packets += 1;
+        self.sum.bytes += frame.len() as u64;
+        self.sum.multicast += u64::from(is_multicast(frame.data()));
         self.policy.checksum.mark(&mut frame);
         self.ready.push(frame);
     }
@@ -241,6 +253,9 @@ impl<R: RxQueue> Received<'_, R> {
         if !self.refill.is_empty() {
             self.half.fill(&mut self.refill);
         }
+        self.counts.rx_packets.add(self.sum.packets);
+        self.counts.rx_bytes.add(self.sum.bytes);
+        self.counts.rx_multicast.add(self.sum.multicast);
         self.gone + self.refill.len()
     }
 }
@@ -253,10 +268,11 @@ fn framed(table: &mut Table, descriptor: Descriptor) -> Option<Frame> {
     frame.set_len(descriptor.len as usize).then_some(frame)
 }
 
+/// Whether a frame is for a group, and not for all.
 #[inline]
-fn count_multicast(count: &Count, frame: &Frame) {
-    let group = frame.data().first().is_some_and(|first| first & 1 != 0);
-    count.add(u64::from(group && !frame.data().starts_with(&[0xff; 6])));
+fn is_multicast(frame: &[u8]) -> bool {
+    let group = frame.first().is_some_and(|first| first & 1 != 0);
+    group && !frame.starts_with(&[0xff; 6])
 }
 
 impl<R: RxQueue, T: TxQueue> DmaRing for RxRing<R, T> {
@@ -286,6 +302,48 @@ impl<R: RxQueue, T: TxQueue> DmaRing for RxRing<R, T> {
         let frame = self.ready.pop()?;
         self.note_left();
         Some(frame)
+    }
+
+    /// As the provided one does, a batch at a time.
+    fn refill(&mut self, cache: &mut FrameCache) -> bool {
+        if !cache.pool().region().same_as(self.policy.pool.region()) {
+            return self.free_slots() == 0;
+        }
+        loop {
+            let missing = self.free_slots();
+            if self.posts.is_full() {
+                self.flush();
+            }
+            let want = missing.min(self.posts.remaining_capacity());
+            let posts = &mut self.posts;
+            // There is room for as many.
+            let got = cache.alloc_each(want, |frame| posts.push(frame));
+            self.outstanding += got;
+            if got < want || want == 0 || want == missing {
+                self.kick();
+                return got == missing;
+            }
+        }
+    }
+
+    #[inline]
+    fn reap_each(&mut self, max: usize, mut take: impl FnMut(Frame)) -> usize {
+        let mut taken = 0;
+        while taken < max {
+            if self.ready.is_empty() {
+                self.receive();
+            }
+            let run = self.ready.len().min(max - taken);
+            if run == 0 || !self.cell.is_open() {
+                break;
+            }
+            // Oldest first, which is the last.
+            let from = self.ready.len() - run;
+            self.ready.drain(from..).rev().for_each(&mut take);
+            taken += run;
+        }
+        self.note_left();
+        taken
     }
 
     fn kick(&mut self) {

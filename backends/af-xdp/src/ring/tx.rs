@@ -38,6 +38,8 @@ pub struct TxRing<R: RxQueue, T: TxQueue> {
     done: FrameBatch,
     /// The kernel has been given packets and was not woken since, or was too busy.
     unwoken: bool,
+    /// Where the kernel's completions are copied to.
+    addrs: Box<[u64; BATCH]>,
 }
 
 impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
@@ -51,6 +53,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
             posts: FrameBatch::new(),
             done: FrameBatch::new(),
             unwoken: false,
+            addrs: Box::new([0; BATCH]),
         }
     }
 
@@ -109,10 +112,9 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         }
         // As in the receive ring: said before they are taken.
         self.cell.tx_left.store(1, Ordering::Relaxed);
-        let mut addrs = [0; BATCH];
-        let count = half.queue.complete(&mut addrs);
+        let count = half.queue.complete(&mut self.addrs[..]);
         self.cell.counts.tx_completed.add(count as u64);
-        for &addr in addrs.iter().take(count) {
+        for &addr in self.addrs.iter().take(count) {
             match half.table.remove(addr) {
                 Some((frame, _)) => self.done.push(frame),
                 None if half.copies.remove(addr).is_some() => {}
@@ -206,13 +208,12 @@ impl<Q: TxQueue> TxHalf<Q> {
             drop(self.table.insert(frame));
         }
         let sent = self.queue.send(&descriptors);
-        for descriptor in descriptors.iter().take(sent) {
-            count_sent(
-                &counts.tx_packets,
-                &counts.tx_bytes,
-                descriptor.len as usize,
-            );
-        }
+        let lengths = descriptors
+            .iter()
+            .take(sent)
+            .map(|sent| u64::from(sent.len));
+        counts.tx_bytes.add(lengths.sum());
+        counts.tx_packets.add(sent as u64);
         for &chunk in indices.iter().skip(sent) {
             posts.extend(self.table.take_chunk(chunk));
         }
