@@ -47,7 +47,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Tally> {
     for Bench { name, features } in benches(workspace, options)? {
         eprintln!("bench: {name}");
         let (ok, measured) = measure(workspace, &name, &features, options)?;
-        tally.count(&format!("bench {name}"), ok && !measured.is_empty());
+        match ok && measured.is_empty() {
+            true => tally.skip(&name, "it has measured nothing, and said why"),
+            false => tally.count(&format!("bench {name}"), ok),
+        }
         rows.extend(measured);
     }
     if options.json {
