@@ -5,14 +5,18 @@ use super::echo;
 use super::lab::{Lab, NEAR_KERNEL, NEAR_STACK};
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
+use nix::sys::resource::{UsageWho, getrusage};
 use softnet::Machine;
 use softnet::netstack::UdpOptions;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 7;
+const WARM_UP: u32 = 50;
 /// From one question to the next.
 const PAUSE: Duration = Duration::from_micros(200);
 /// An answer that takes as long will not come.
@@ -41,7 +45,8 @@ impl Waiting {
     }
 }
 
-/// One run: so many round trips, in nanoseconds.
+/// One run: so many round trips, in nanoseconds. Those during which the scheduler took
+/// the CPU from either end are left out: they say nothing about either.
 ///
 /// # Errors
 /// The kernel refuses, or no answer comes.
@@ -57,18 +62,39 @@ pub fn run(
     }
 }
 
-type Asked = Receiver<Result<Histogram<u64>>>;
-
-fn begin(lab: &Lab, to: Ipv4Addr, waiting: Waiting, trips: u32) -> Result<Asked> {
-    lab.begin_at_far_end(move || ask(to, waiting, trips))
+/// How often the scheduler took the CPU from the calling thread.
+fn preemptions() -> Result<i64> {
+    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.involuntary_context_switches())
 }
 
-/// The result, when it is there.
-fn answered(asked: &Asked) -> Result<Option<Histogram<u64>>> {
-    match asked.try_recv() {
-        Ok(result) => result.map(Some),
-        Err(TryRecvError::Empty) => Ok(None),
-        Err(TryRecvError::Disconnected) => bail!("the far thread has panicked"),
+/// A client at its work.
+struct Asking {
+    result: Receiver<Result<Histogram<u64>>>,
+    /// The server's preemptions when it had last answered.
+    disturbed: Arc<AtomicI64>,
+}
+
+impl Asking {
+    fn begin(lab: &Lab, to: Ipv4Addr, waiting: Waiting, trips: u32) -> Result<Self> {
+        let disturbed = Arc::<AtomicI64>::default();
+        let seen = disturbed.clone();
+        let result = lab.begin_at_far_end(move || ask(to, waiting, trips, &seen))?;
+        Ok(Self { result, disturbed })
+    }
+
+    /// An answer is out; the client looks at this a while later.
+    fn answered(&self) -> Result<()> {
+        self.disturbed.store(preemptions()?, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The result, when it is there.
+    fn ended(&self) -> Result<Option<Histogram<u64>>> {
+        match self.result.try_recv() {
+            Ok(result) => result.map(Some),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => bail!("the far thread has panicked"),
+        }
     }
 }
 
@@ -76,7 +102,7 @@ fn softnet(lab: &Lab, waiting: Waiting, trips: u32) -> Result<Histogram<u64>> {
     let (mut machine, _) = echo::machine()?;
     let at = SocketAddr::from((NEAR_STACK, PORT));
     let mut socket = machine.stack_mut().udp_bind(at, &UdpOptions::default())?;
-    let asked = begin(lab, NEAR_STACK, waiting, trips)?;
+    let asking = Asking::begin(lab, NEAR_STACK, waiting, trips)?;
     let mut turns = 0_u32;
     loop {
         match waiting {
@@ -93,11 +119,12 @@ fn softnet(lab: &Lab, waiting: Waiting, trips: u32) -> Result<Histogram<u64>> {
         }
         if served {
             machine.run_once();
+            asking.answered()?;
         }
         turns = turns.wrapping_add(1);
         // While it spins, the look is not to come between two packets.
         let look = waiting == Waiting::Blocking || turns.is_multiple_of(1 << 16);
-        if look && let Some(result) = answered(&asked)? {
+        if look && let Some(result) = asking.ended()? {
             return Ok(result);
         }
     }
@@ -113,17 +140,20 @@ fn sleep(machine: &mut Machine, socket: &softnet::netstack::UdpSocket) -> Result
 fn kernel(lab: &Lab, waiting: Waiting, trips: u32) -> Result<Histogram<u64>> {
     let socket = UdpSocket::bind((NEAR_KERNEL, PORT))?;
     set(&socket, waiting, Duration::from_millis(100))?;
-    let asked = begin(lab, NEAR_KERNEL, waiting, trips)?;
+    let asking = Asking::begin(lab, NEAR_KERNEL, waiting, trips)?;
     let (mut buffer, mut turns) = ([0; 2048], 0_u32);
     loop {
         match socket.recv_from(&mut buffer) {
-            Ok((len, from)) => drop(socket.send_to(&buffer[..len], from)?),
+            Ok((len, from)) => {
+                socket.send_to(&buffer[..len], from)?;
+                asking.answered()?;
+            }
             Err(error) if is_early(&error) => {}
             Err(error) => return Err(error.into()),
         }
         turns = turns.wrapping_add(1);
         let look = waiting == Waiting::Blocking || turns.is_multiple_of(1 << 14);
-        if look && let Some(result) = answered(&asked)? {
+        if look && let Some(result) = asking.ended()? {
             return Ok(result);
         }
     }
@@ -142,21 +172,22 @@ fn is_early(error: &std::io::Error) -> bool {
 }
 
 /// The client.
-fn ask(to: Ipv4Addr, waiting: Waiting, trips: u32) -> Result<Histogram<u64>> {
+fn ask(to: Ipv4Addr, waiting: Waiting, trips: u32, server: &AtomicI64) -> Result<Histogram<u64>> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     set(&socket, waiting, PATIENCE)?;
     socket.connect((to, PORT))?;
     let mut histogram = Histogram::new(3)?;
+    let preempted = || Ok::<_, anyhow::Error>((preemptions()?, server.load(Ordering::SeqCst)));
     // The first ones find neighbours and warm caches.
-    let warm_up = 200;
-    for trip in 0..trips + warm_up {
+    for trip in 0..trips + WARM_UP {
+        let before = preempted()?;
         let start = Instant::now();
         round_trip(&socket, trip, start)?;
         let ns = u64::try_from(start.elapsed().as_nanos())?;
-        if trip >= warm_up {
+        pause(waiting, start + PAUSE);
+        if trip >= WARM_UP && preempted()? == before {
             histogram.record(ns)?;
         }
-        pause(waiting, start + PAUSE);
     }
     Ok(histogram)
 }

@@ -110,8 +110,8 @@ impl<R: RxQueue> RxHalf<R> {
         let chunks: ArrayVec<u32, BATCH> = posts.iter().map(Frame::index).collect();
         // The table first: the kernel may be done with a chunk at once.
         for frame in posts.drain(..) {
-            // Only frames of the UMEM are accepted by `post`.
-            drop(self.table.insert(frame));
+            // Only frames of the UMEM are accepted by `post` and `refill`.
+            self.table.keep(frame);
         }
         let filled = self.queue.fill(&chunks);
         for &chunk in chunks.iter().skip(filled) {

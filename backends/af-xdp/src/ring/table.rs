@@ -90,6 +90,16 @@ impl Table {
         }
     }
 
+    /// Keeps a frame that is known to be of the UMEM.
+    #[inline]
+    pub(crate) fn keep(&mut self, frame: Frame) {
+        debug_assert!(self.layout.addr_of(&frame).is_some());
+        if let Some(slot) = self.frames.get_mut(frame.index() as usize) {
+            *slot = Some(frame);
+            self.held += 1;
+        }
+    }
+
     /// Takes the frame of a chunk out, if it is there.
     pub(crate) fn take_chunk(&mut self, chunk: u32) -> Option<Frame> {
         let frame = self.frames.get_mut(chunk as usize)?.take()?;

@@ -6,7 +6,7 @@ use super::table::Layout;
 use super::{Descriptor, RxQueue, TxQueue, Wake, checksum};
 use crate::sync::{Ordering, fence};
 use arrayvec::ArrayVec;
-use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FramePool, RingFull};
+use softnet_dma_ring::{BATCH, DmaRing, Frame, FrameBatch, FrameCache, FramePool, RingFull};
 use std::fmt;
 use std::sync::Arc;
 
@@ -205,7 +205,7 @@ impl<Q: TxQueue> TxHalf<Q> {
         let indices: ArrayVec<u32, BATCH> = posts.iter().map(Frame::index).collect();
         for frame in posts.drain(..) {
             // Only frames of the UMEM get here: see `post`.
-            drop(self.table.insert(frame));
+            self.table.keep(frame);
         }
         let sent = self.queue.send(&descriptors);
         let lengths = descriptors
@@ -284,6 +284,28 @@ impl<R: RxQueue, T: TxQueue> DmaRing for TxRing<R, T> {
         let frame = self.done.pop()?;
         self.note_left();
         Some(frame)
+    }
+
+    fn reap_home(&mut self, cache: &mut FrameCache) -> usize {
+        if self.cell.stuck.load(Ordering::Relaxed) {
+            self.wake();
+        }
+        let mut home = 0;
+        while self.cell.is_open() {
+            if self.done.is_empty() {
+                self.complete();
+            }
+            if self.done.is_empty() {
+                break;
+            }
+            home += self.done.len();
+            self.done
+                .drain(..)
+                .rev()
+                .for_each(|frame| cache.free(frame));
+        }
+        self.note_left();
+        home
     }
 
     fn kick(&mut self) {

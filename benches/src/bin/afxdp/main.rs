@@ -88,7 +88,7 @@ impl Options {
     }
 
     fn rounds(&self) -> usize {
-        if self.quick { 3 } else { 21 }
+        if self.quick { 3 } else { 15 }
     }
 
     fn span(&self) -> Span {
@@ -96,10 +96,6 @@ impl Options {
             warm_up: Duration::from_millis(100),
             measured: Duration::from_millis(if self.quick { 300 } else { 600 }),
         }
-    }
-
-    fn trips(&self) -> u32 {
-        if self.quick { 1000 } else { 5000 }
     }
 }
 
@@ -179,15 +175,35 @@ fn echoes(lab: &Lab, options: &Options) -> Result<Vec<Row>> {
 
 fn round_trips(lab: &Lab, waiting: Waiting, options: &Options) -> Result<Vec<Row>> {
     const METRICS: [(&str, f64); 2] = [("us p50", 0.5), ("us p99", 0.99)];
-    let mut samples = Samples::default();
-    for round in 0..options.rounds() {
-        eprintln!("afxdp: latency, {}, round {round}", waiting.name());
-        for server in Server::ALL {
-            let histogram: Histogram<u64> = latency::run(lab, server, waiting, options.trips())?;
-            for (metric, quantile) in METRICS {
-                let ns = histogram.value_at_quantile(quantile);
-                samples.add(server.name(), metric, ns as f64 / 1e3);
+    const TRIPS: u32 = 500;
+    let mut all = Server::ALL.map(|server| (server, Histogram::<u64>::new(3)));
+    let rounds = if options.quick { 5 } else { 40 };
+    for round in 0..rounds {
+        if round % 10 == 0 {
+            eprintln!("afxdp: latency, {}, round {round}", waiting.name());
+        }
+        for (server, sum) in &mut all {
+            let histogram = latency::run(lab, *server, waiting, TRIPS)?;
+            if let Ok(sum) = sum {
+                sum.add(histogram)?;
             }
+        }
+    }
+    let mut samples = Samples::default();
+    for (server, sum) in all {
+        let sum = sum?;
+        let name = server.name();
+        eprintln!(
+            "afxdp: {}, {name}: {} trips count",
+            waiting.name(),
+            sum.len()
+        );
+        if sum.is_empty() {
+            continue;
+        }
+        for (metric, quantile) in METRICS {
+            let ns = sum.value_at_quantile(quantile);
+            samples.add(name, metric, ns as f64 / 1e3);
         }
     }
     let rows = METRICS
