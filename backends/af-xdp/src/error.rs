@@ -86,7 +86,9 @@ pub enum AfXdpError {
         refusals: Vec<Refusal>,
     },
     /// A queue that is another socket's.
-    #[error("queue {queue} of {interface} is in use by another XDP socket")]
+    #[error(
+        "queue {queue} of {interface} is in use by another XDP socket: `ss --xdp -p` names the process that has it, which is to be stopped, or to use other queues"
+    )]
     QueueBusy {
         /// The interface.
         interface: String,

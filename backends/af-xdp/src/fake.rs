@@ -186,6 +186,12 @@ impl FakeSocket {
         true
     }
 
+    /// The socket gets ready, whatever is in its rings.
+    #[cfg(not(loom))]
+    pub(crate) fn make_ready(&self) {
+        rustix::io::write(&self.ready, &1_u64.to_ne_bytes()).unwrap();
+    }
+
     /// The device sends a packet, and completes it.
     pub(crate) fn transmit(&self) -> Option<Vec<u8>> {
         let mut packet = Vec::new();

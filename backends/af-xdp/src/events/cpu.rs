@@ -107,16 +107,68 @@ impl CpuEvents {
     pub(super) fn arm_all(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
         let queues = self.queues();
-        queues.iter().filter(|irq| irq.is_unmasked()).all(|irq| {
+        queues.iter().all(|irq| self.arm_quiet(irq))
+    }
+
+    /// Has the kernel watch a queue that is unmasked and not watched yet. Returns whether
+    /// it has nothing.
+    fn arm_quiet(&self, irq: &QueueIrq) -> bool {
+        if !irq.is_unmasked() {
+            return true;
+        }
+        if irq.has_work() {
+            return false;
+        }
+        if !irq.set_armed(true) {
             self.arm(irq);
-            !irq.has_work()
-        })
+        }
+        // A packet may have come before the kernel watched; then the socket is ready.
+        true
     }
 
     /// Ends the sleep that [`arm_all`](Self::arm_all) has begun.
     pub(super) fn awake(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
-        self.drain_wake();
+        let queues = self.queues();
+        self.sleep(Some(0), queues.iter().map(|irq| &**irq));
+    }
+
+    /// Waits for the kernel, and takes note of what it says of these queues.
+    fn sleep<'a>(
+        &self,
+        timeout_ns: Option<u64>,
+        queues: impl Iterator<Item = &'a QueueIrq> + Clone,
+    ) {
+        let timeout = timeout_ns.map(timespec);
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
+        // A signal ends the wait early, as a wait may.
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
+            return;
+        };
+        for event in events {
+            let id = event.data.u64();
+            if id == WAKE {
+                self.drain_wake();
+            } else if let Some(irq) = queues.clone().find(|irq| irq.id() == id) {
+                self.note(irq, event.flags);
+            }
+        }
+    }
+
+    /// A queue's socket has ended the wait.
+    ///
+    /// If the queue is masked, the kernel is to leave it alone, as it would end every
+    /// further wait. An unmasked one is about to interrupt, and is left as it is.
+    fn note(&self, irq: &QueueIrq, flags: EventFlags) {
+        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            // Errors are reported whatever is watched for, so it is not watched at all
+            // any more; it stays armed, as nothing is left to be done.
+            let _ = irq.with_socket(|socket| epoll::delete(&self.epoll, socket));
+            irq.fail();
+        } else if !irq.is_unmasked() {
+            self.watch(irq, EventFlags::empty());
+            irq.set_armed(false);
+        }
     }
 
     fn wake(&self) {
@@ -142,21 +194,12 @@ impl EventWaker {
     }
 }
 
-/// A queue, as the loop of its CPU knows it.
-struct Watched {
-    irq: Arc<QueueIrq>,
-    /// The kernel watches the socket.
-    armed: bool,
-    /// The kernel has reported an error of the socket.
-    failed: bool,
-}
-
 /// Where one CPU gets its interrupts and waits for them. The CPU's thread owns
 /// it.
 pub struct EventLoop {
     shared: Arc<CpuEvents>,
     version: u32,
-    queues: Vec<Watched>,
+    queues: Vec<Arc<QueueIrq>>,
     /// How long the next sleep lasts at most while packets are being sent.
     look_ns: u64,
 }
@@ -186,14 +229,12 @@ impl EventLoop {
         if self.shared.version.load(Ordering::Acquire) != self.version {
             self.refresh();
         }
-        for Watched { irq, failed, .. } in &mut self.queues {
+        for irq in &self.queues {
             irq.drive();
             if irq.poll() {
                 self.look_ns = FIRST_LOOK_NS;
             }
-            if std::mem::take(failed) {
-                irq.failed();
-            }
+            irq.tell_failure();
         }
     }
 
@@ -205,9 +246,11 @@ impl EventLoop {
             self.refresh();
         }
         self.shared.sleeping.store(true, Ordering::SeqCst);
-        if self.arm() {
+        let shared = &self.shared;
+        if self.queues.iter().all(|irq| shared.arm_quiet(irq)) {
             let timeout_ns = self.limited(timeout_ns);
-            self.sleep(timeout_ns);
+            let queues = self.queues.iter().map(|irq| &**irq);
+            self.shared.sleep(timeout_ns, queues);
         }
         self.shared.sleeping.store(false, Ordering::SeqCst);
     }
@@ -216,80 +259,19 @@ impl EventLoop {
     fn refresh(&mut self) {
         // Read first: a change that comes in between is seen the next time.
         self.version = self.shared.version.load(Ordering::Acquire);
-        let queues = self.shared.queues().clone();
-        let mut old = std::mem::take(&mut self.queues);
-        self.queues.extend(queues.into_iter().map(|irq| {
-            let known = old.iter().position(|have| have.irq.id() == irq.id());
-            let (armed, failed) = (false, false);
-            let new = Watched { irq, armed, failed };
-            known.map_or(new, |at| old.swap_remove(at))
-        }));
-    }
-
-    /// Has the kernel watch what it does not watch yet. Returns whether no queue
-    /// has anything: then the CPU may sleep.
-    fn arm(&mut self) -> bool {
-        for Watched { irq, armed, .. } in &mut self.queues {
-            if !irq.is_unmasked() {
-                continue;
-            }
-            if irq.has_work() {
-                return false;
-            }
-            if !*armed {
-                self.shared.arm(irq);
-                *armed = true;
-            }
-        }
-        true
+        self.queues.clone_from(&self.shared.queues());
     }
 
     /// The time to sleep, shorter while packets are being sent.
     fn limited(&mut self, timeout_ns: Option<u64>) -> Option<u64> {
-        let mut unmasked = self.queues.iter().filter(|queue| queue.irq.is_unmasked());
-        if !unmasked.any(|queue| queue.irq.in_flight()) {
+        let mut unmasked = self.queues.iter().filter(|irq| irq.is_unmasked());
+        if !unmasked.any(|irq| irq.in_flight()) {
             self.look_ns = FIRST_LOOK_NS;
             return timeout_ns;
         }
         let look_ns = self.look_ns;
         self.look_ns = (look_ns * 2).min(LAST_LOOK_NS);
         Some(timeout_ns.map_or(look_ns, |ns| ns.min(look_ns)))
-    }
-
-    fn sleep(&mut self, timeout_ns: Option<u64>) {
-        let timeout = timeout_ns.map(timespec);
-        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
-        // A signal ends the wait early, as a wait may.
-        let Ok((events, _)) = epoll::wait(&self.shared.epoll, &mut events, timeout.as_ref()) else {
-            return;
-        };
-        for event in events {
-            match event.data.u64() {
-                WAKE => self.shared.drain_wake(),
-                id => note(&self.shared, &mut self.queues, id, event.flags),
-            }
-        }
-    }
-}
-
-/// A queue's socket has ended the wait.
-///
-/// If the queue is masked, the kernel is to leave it alone, as it would end every
-/// further wait. An unmasked one is about to interrupt, and is left as it is.
-fn note(shared: &CpuEvents, queues: &mut [Watched], id: u64, flags: EventFlags) {
-    let Some(queue) = queues.iter_mut().find(|queue| queue.irq.id() == id) else {
-        return;
-    };
-    if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-        // Errors are reported whatever is watched for, so it is not watched at all
-        // any more; it stays `armed`, as nothing is left to be done.
-        let _ = queue
-            .irq
-            .with_socket(|socket| epoll::delete(&shared.epoll, socket));
-        queue.failed = true;
-    } else if !queue.irq.is_unmasked() {
-        shared.watch(&queue.irq, EventFlags::empty());
-        queue.armed = false;
     }
 }
 

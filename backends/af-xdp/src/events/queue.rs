@@ -9,7 +9,7 @@ use softnet_nic_hal::{IrqHandler, QueueId};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// What can be seen of a queue's rings from outside of them: a look at shared
 /// memory, from any thread.
@@ -68,6 +68,10 @@ pub struct QueueIrq {
     state: AtomicU8,
     /// The device is polled through the socket whenever the CPU looks.
     busy_poll: bool,
+    /// The kernel watches the socket. Who sleeps alone changes it.
+    armed: AtomicBool,
+    /// The kernel has reported an error of the socket, and nobody was told yet.
+    failed: AtomicBool,
     held: ArcSwapOption<Held>,
     sleeper: Arc<super::cpu::CpuEvents>,
 }
@@ -116,6 +120,8 @@ impl QueueIrq {
             line,
             state: AtomicU8::new(MASKED),
             busy_poll: source.busy_poll.is_some(),
+            armed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             held: ArcSwapOption::from_pointee(Held {
                 socket,
                 completions: source.completions,
@@ -190,10 +196,30 @@ impl QueueIrq {
             .is_some_and(|held| held.completions.in_flight())
     }
 
-    /// The kernel has reported an error of the socket: the interface is down or gone.
-    /// The NIC's watchdog is to look.
+    /// Notes whether the kernel watches the socket. Returns whether it did.
+    #[inline]
+    pub(super) fn set_armed(&self, armed: bool) -> bool {
+        let before = self.armed.load(Ordering::Relaxed);
+        self.armed.store(armed, Ordering::Relaxed);
+        before
+    }
+
+    /// The kernel has reported an error of the socket.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells of an error that was reported.
+    #[inline]
+    pub(super) fn tell_failure(&self) {
+        if self.failed.load(Ordering::Relaxed) && self.failed.swap(false, Ordering::Relaxed) {
+            self.failed();
+        }
+    }
+
+    /// The interface is down or gone: the NIC's watchdog is to look.
     #[cold]
-    pub(super) fn failed(&self) {
+    fn failed(&self) {
         if let Some(held) = self.held.load().as_ref() {
             held.handler.link_changed();
         }

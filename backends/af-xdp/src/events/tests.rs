@@ -269,6 +269,38 @@ fn a_socket_that_fails_has_the_link_looked_at_and_is_left_alone() {
 }
 
 #[test]
+fn one_thread_that_waits_for_all_is_woken_once_by_a_socket_that_fails() {
+    let events = events(2);
+    let mut cpu = events.event_loop(1);
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let queue = Queue::attach_socket(&events, 1, near.into());
+    queue.irq.unmask();
+    drop(far);
+    events.wait(None);
+    assert!(!would_end(&cpu));
+    cpu.poll();
+    assert_eq!(queue.calls.links.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn one_thread_that_waits_for_all_is_woken_once_by_a_masked_queue() {
+    let events = events(1);
+    let (mut cpu, queue) = (events.event_loop(0), Queue::attach(&events, 0));
+    queue.irq.unmask();
+    events.wait(Some(1));
+    queue.irq.mask();
+    queue.receive();
+    events.wait(None);
+    assert!(!would_end(&cpu));
+    queue.reap();
+    // The CPU's own loop knows that the socket is to be watched anew.
+    queue.irq.unmask();
+    cpu.wait(Some(1));
+    queue.receive();
+    assert!(would_end(&cpu));
+}
+
+#[test]
 fn queues_go_to_the_cpus_in_turn_and_one_thread_can_wait_for_all() {
     let events = events(2);
     let mut cpus = [events.event_loop(0), events.event_loop(1)];

@@ -280,6 +280,8 @@ impl<K: Kernel> NicHal for Nic<K> {
         }
         let facts = self.kernel.facts().ok_or(NicError::Gone)?;
         self.check(config, &facts)?;
+        // Before the program is attached, for which some drivers take the link down and up.
+        let link = self.watch_link(irq.clone());
         let opened = self.kernel.open(config.queues)?;
         // The kernel has given the queues anew, so the device had let go of them.
         state.quarantine.clear();
@@ -301,7 +303,7 @@ impl<K: Kernel> NicHal for Nic<K> {
         state.session = Some(Session {
             mode,
             watch: Watch::new(cells.len()),
-            _link: self.watch_link(irq),
+            _link: link,
         });
         self.queues.store(Some(Arc::new(cells)));
         Ok(pairs)
@@ -329,11 +331,7 @@ impl<K: Kernel> NicHal for Nic<K> {
 
     #[inline]
     fn unmask_irq(&self, queue: QueueId) {
-        self.with_queue(queue, |cell| {
-            if let Some(irq) = cell.irq() {
-                irq.unmask();
-            }
-        });
+        self.with_queue(queue, |cell| cell.unmask());
     }
 
     fn stats(&self, out: &mut NicStats) {

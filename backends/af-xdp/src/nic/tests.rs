@@ -209,6 +209,13 @@ impl Fake {
         &self.nic.memory.pool
     }
 
+    /// Whether the CPU's sleep would end at once.
+    fn is_ready(&self) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut fds = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+    }
+
     /// Whether queue 0 has something for its CPU.
     fn pending(&self) -> bool {
         let queues = self.nic.queues.load_full().unwrap();
@@ -454,6 +461,24 @@ fn a_half_that_is_dropped_keeps_its_frames_until_the_socket_is_closed() {
     drop(pair.tx);
     assert!(!socket.is_open());
     assert_eq!(fake.pool().count_free(), CHUNKS as usize);
+}
+
+#[test]
+fn a_socket_that_stays_ready_after_its_interface_is_gone_keeps_no_cpu_awake() {
+    let mut fake = Fake::new();
+    let _pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    fake.nic.unmask_irq(QueueId(0));
+    fake.events.wait(Some(1));
+    socket.make_ready();
+    assert!(fake.is_ready());
+    assert!(fake.unplug() && fake.nic.watchdog(0).gone);
+    fake.nic.unmask_irq(QueueId(0));
+    fake.events.wait(Some(1));
+    assert!(!fake.is_ready());
+    fake.nic.unmask_irq(QueueId(0));
+    fake.events.wait(Some(1));
+    assert!(!fake.is_ready());
 }
 
 #[test]

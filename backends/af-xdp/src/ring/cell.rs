@@ -263,7 +263,24 @@ impl<R: RxQueue, T: TxQueue> Cell<R, T> {
     /// The device is gone: the rings take nothing and give nothing any more, and the
     /// queue does not interrupt.
     pub(crate) fn abandon(&self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.open.store(false, Ordering::SeqCst);
+        if let Some(irq) = self.irq() {
+            irq.mask();
+        }
+    }
+
+    /// Lets the queue interrupt again, unless the device is gone: the socket of one
+    /// that is could stay ready, and nobody would take anything out.
+    #[inline]
+    pub(crate) fn unmask(&self) {
+        let Some(irq) = self.irq() else {
+            return;
+        };
+        irq.unmask();
+        // Sequentially consistent with the store in `abandon`, which masks after it.
+        if !self.open.load(Ordering::SeqCst) {
+            irq.mask();
+        }
     }
 
     /// A look at the queue for others; `None` when it is closed. It keeps the socket

@@ -1,11 +1,12 @@
 //! What happens to an interface while it is a NIC.
 
 use super::support::{
-    Calls, OURS, PEER, PacketSocket, arrival, counter, echo, in_namespace, ip, nic, open,
-    open_config, packet, post_rx, reap_one, send, small, umem, veth, wait_for,
+    Calls, OURS, PEER, PacketSocket, arrival, counter, echo, events, in_namespace, ip, is_ready,
+    nic, open, open_config, packet, post_rx, reap_one, send, small, umem, veth, wait_for,
 };
+use softnet_af_xdp::bpf::Existing;
 use softnet_af_xdp::netlink::Interface;
-use softnet_af_xdp::{AfXdpConfig, Umem};
+use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Umem};
 use softnet_dma_ring::DmaRing;
 use softnet_nic_hal::{NicError, NicHal, OpenConfig};
 use std::sync::Arc;
@@ -124,6 +125,32 @@ fn an_interface_that_is_deleted_while_open_is_gone_and_frames_come_home() {
 }
 
 #[test]
+fn an_interface_that_is_deleted_lets_its_cpu_sleep() {
+    in_namespace(|| {
+        veth(OURS, PEER, 1);
+        let (umem, events) = (umem(), events());
+        let nic = AfXdpNic::new(AfXdpConfig::new(OURS), umem.clone(), events.clone()).unwrap();
+        let mut cpu = events.event_loop(0);
+        let mut pair = open(&nic, &umem, 1).pop().unwrap();
+        post_rx(&mut pair, &umem, 8);
+        nic.unmask_irq(pair.id);
+        cpu.wait(Some(1));
+        // A packet that nobody will take.
+        let peer = PacketSocket::open(PEER).unwrap();
+        peer.send(&packet(nic.capabilities().mac, 60, 1));
+        wait_for("the packet", || is_ready(&cpu));
+        ip("link del sx1").unwrap();
+        wait_for("the watchdog", || nic.watchdog(0).gone);
+        nic.unmask_irq(pair.id);
+        // One wait finds out what there is, and after it the kernel is quiet.
+        cpu.wait(Some(1));
+        assert!(!is_ready(&cpu));
+        events.wait(Some(1));
+        assert!(!is_ready(&cpu));
+    });
+}
+
+#[test]
 fn a_peer_whose_namespace_is_destroyed_takes_the_interface_with_it() {
     in_namespace(|| {
         let name = format!("softnet-xsk-{}", std::process::id());
@@ -192,6 +219,57 @@ fn the_mtu_of_the_interface_is_the_limit_of_the_next_opening() {
         let refused = nic.open(&config, Arc::new(Calls::default()));
         assert!(matches!(refused, Err(NicError::Mtu { max: 1000, .. })));
         open(&nic, &umem, 1);
+    });
+}
+
+#[test]
+fn traffic_goes_on_while_the_mtu_changes() {
+    in_namespace(|| {
+        veth(OURS, PEER, 1);
+        let umem = umem();
+        let nic = nic(AfXdpConfig::new(OURS), &umem);
+        let peer = PacketSocket::open(PEER).unwrap();
+        let mac = nic.capabilities().mac;
+        let mut pair = open(&nic, &umem, 1).pop().unwrap();
+        post_rx(&mut pair, &umem, 16);
+        // Below 1280 IPv6 would leave, and come back with frames of its own.
+        for (seed, mtu) in [1300, 1500, 1280, 1400].into_iter().enumerate() {
+            let told = counter(&nic, "link_changes");
+            // In the kernel's hands while the MTU changes.
+            peer.send(&packet(mac, 500, seed));
+            ip(&format!("link set {OURS} mtu {mtu}")).unwrap();
+            ip(&format!("link set {PEER} mtu {mtu}")).unwrap();
+            assert_eq!(reap_one(&mut pair.rx).data(), packet(mac, 500, seed));
+            wait_for("the word of it", || counter(&nic, "link_changes") > told);
+            assert!(nic.watchdog(0).link.up);
+            echo(&mut pair, &peer, &packet(mac, mtu + 14, seed));
+        }
+        nic.stop().unwrap();
+        drop(pair);
+        assert_eq!(umem.pool().count_free(), umem.pool().frames());
+    });
+}
+
+#[test]
+fn a_queue_of_somebody_else_is_named_with_what_to_do() {
+    in_namespace(|| {
+        veth(OURS, PEER, 2);
+        let (umem, other) = (umem(), umem());
+        let holder = nic(AfXdpConfig::new(OURS), &umem);
+        let queues = open(&holder, &umem, 1);
+        let config = AfXdpConfig {
+            existing: Existing::Replace,
+            ..AfXdpConfig::new(OURS)
+        };
+        let late = nic(config, &other);
+        let config = open_config(&late, &other, 1);
+        let error = late.open(&config, Arc::new(Calls::default())).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("queue 0 of sx0 is in use"), "{said}");
+        assert!(said.contains("ss --xdp -p"), "{said}");
+        drop(queues);
+        holder.stop().unwrap();
+        drop(open(&late, &other, 1));
     });
 }
 

@@ -1,14 +1,14 @@
 //! A namespace of the test's own, a veth pair in it, and a packet socket on the other
 //! end.
 
-use softnet_af_xdp::events::Events;
+use softnet_af_xdp::events::{EventLoop, Events};
 use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Umem, UmemConfig};
 use softnet_dma_ring::{DmaRing, Frame};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::{IrqHandler, MacAddress, NicHal, OpenConfig, QueueId, Queues};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -214,6 +214,13 @@ impl IrqHandler for Calls {
 /// Event loops of one CPU.
 pub(crate) fn events() -> Arc<Events> {
     Events::new(Arc::new(IrqTable::new(1))).unwrap()
+}
+
+/// Whether the kernel has something that would end a CPU's sleep at once.
+pub(crate) fn is_ready(cpu: &EventLoop) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(cpu.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
 }
 
 /// A small UMEM.
