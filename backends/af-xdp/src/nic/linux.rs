@@ -73,6 +73,8 @@ struct State {
     link: Option<Attached>,
     /// Modes that the last opening fell back from.
     refusals: Vec<Refusal>,
+    /// What was known of the interface last.
+    facts: Option<Facts>,
 }
 
 impl AfXdpNic {
@@ -256,6 +258,23 @@ impl Binder for Xsk<'_> {
 /// A socket's rings.
 pub(crate) type Halves = (SocketRx, SocketTx);
 
+fn facts_of(interface: &Interface) -> Result<Facts, NetlinkError> {
+    let (link, queues) = (interface.link()?, interface.rx_queues()?);
+    let speed = interface.speed()?;
+    let up = link.up && link.carrier;
+    let mbps = speed.and_then(|speed| speed.mbps).filter(|_| up);
+    Ok(Facts {
+        mac: link.mac.unwrap_or(MacAddress([0; 6])),
+        mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+        queues: u16::try_from(queues).unwrap_or(u16::MAX),
+        link: LinkState {
+            up,
+            speed_mbps: mbps.unwrap_or(0),
+            full_duplex: speed.is_some_and(|speed| speed.full_duplex),
+        },
+    })
+}
+
 impl Kernel for Linux {
     type Rx = SocketRx;
     type Tx = SocketTx;
@@ -277,25 +296,15 @@ impl Kernel for Linux {
     }
 
     fn facts(&self) -> Option<Facts> {
-        let (link, queues, speed) = self.with_interface(|interface| {
-            let link = interface.link().ok()?;
-            let speed = interface.speed().ok()?;
-            Some((link, interface.rx_queues().ok()?, speed))
-        })?;
-        let up = link.up && link.carrier;
-        Some(Facts {
-            mac: link.mac.unwrap_or(MacAddress([0; 6])),
-            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-            queues: u16::try_from(queues).unwrap_or(u16::MAX),
-            link: LinkState {
-                up,
-                speed_mbps: speed
-                    .and_then(|speed| speed.mbps)
-                    .filter(|_| up)
-                    .unwrap_or(0),
-                full_duplex: speed.is_some_and(|speed| speed.full_duplex),
-            },
-        })
+        match self.with_interface(facts_of) {
+            Ok(facts) => {
+                self.state().facts = Some(facts.clone());
+                Some(facts)
+            }
+            Err(NetlinkError::Missing(_)) => None,
+            // A question that failed says nothing about the interface.
+            Err(_) => self.state().facts.clone(),
+        }
     }
 
     fn open(&self, queues: u16) -> Result<Opened<SocketRx, SocketTx>, NicError> {
