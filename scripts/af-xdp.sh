@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 . scripts/need.sh
 
 need ca_certificates:ca-certificates cc:gcc /usr/include/stdio.h:libc6-dev make:make \
-    clang:clang m4:m4 /usr/include/libelf.h:libelf-dev \
+    clang:clang m4:m4 pkg-config:pkg-config /usr/include/libelf.h:libelf-dev \
+    /usr/include/zlib.h:zlib1g-dev \
     ping:iputils-ping ip:iproute2
 need_rust Cargo.toml
 cargo build --release --package softnet --features af-xdp --bin softnet

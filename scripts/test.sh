@@ -9,7 +9,8 @@ need ca_certificates:ca-certificates cc:gcc g++:g++ /usr/include/stdio.h:libc6-d
     diff:diffutils clang:clang valgrind:valgrind shellcheck:shellcheck \
     ping:iputils-ping ip:iproute2 tshark:tshark
 # What AF_XDP is built with.
-need make:make m4:m4 /usr/include/libelf.h:libelf-dev
+need make:make m4:m4 pkg-config:pkg-config /usr/include/libelf.h:libelf-dev \
+    /usr/include/zlib.h:zlib1g-dev
 # Where clang's package does not bring its sanitizers, this one does.
 need clang_asan:libclang-rt-dev
 # The benches are checked too, and their peers ask for a newer Rust.
