@@ -137,9 +137,18 @@ impl<B: Binder> Opening<'_, B> {
         .into())
     }
 
-    /// Attaches the program and binds the first queue, in one mode.
+    /// Attaches the program and binds the first queue, in one mode. A program that is
+    /// to be replaced stays unless there is a socket.
     fn try_mode(&self, mode: Mode) -> Result<(Attached, B::Socket), Failed> {
-        let refused = |step, reason| Failed::Mode(Refusal { mode, step, reason });
+        if self.existing == Existing::Replace {
+            let socket = self.bind_first(mode)?;
+            return Ok((self.attach(mode)?, socket));
+        }
+        let link = self.attach(mode)?;
+        Ok((link, self.bind_first(mode)?))
+    }
+
+    fn attach(&self, mode: Mode) -> Result<Attached, Failed> {
         let options = AttachOptions {
             mode: match mode {
                 Mode::ZeroCopy | Mode::Copy => AttachMode::Driver,
@@ -147,21 +156,36 @@ impl<B: Binder> Opening<'_, B> {
             },
             existing: self.existing,
         };
-        let link = match self.program.attach(self.index, options) {
-            Ok(link) => Attached::new(link),
-            Err(AttachError::NoInterface(_)) => return Err(Failed::Gone),
-            Err(error @ (AttachError::AlreadyAttached(_) | AttachError::NotPermitted(_))) => {
-                let error = AfXdpError::other(ATTACHING, error);
-                return Err(Failed::Hard(error));
+        self.program
+            .attach(self.index, options)
+            .map(Attached::new)
+            .map_err(|error| match error {
+                AttachError::NoInterface(_) => Failed::Gone,
+                AttachError::AlreadyAttached(_) | AttachError::NotPermitted(_) => {
+                    Failed::Hard(AfXdpError::other(ATTACHING, error))
+                }
+                error => Failed::Mode(Refusal {
+                    mode,
+                    step: ATTACHING,
+                    reason: error.into(),
+                }),
+            })
+    }
+
+    fn bind_first(&self, mode: Mode) -> Result<B::Socket, Failed> {
+        self.bind(0, mode).map_err(|error| {
+            if is_gone(&error) {
+                Failed::Gone
+            } else if is_busy(&error) {
+                Failed::Hard(self.no_socket(0, error))
+            } else {
+                Failed::Mode(Refusal {
+                    mode,
+                    step: BINDING,
+                    reason: error.into(),
+                })
             }
-            Err(error) => return Err(refused(ATTACHING, error.into())),
-        };
-        match self.bind(0, mode) {
-            Ok(socket) => Ok((link, socket)),
-            Err(error) if is_gone(&error) => Err(Failed::Gone),
-            Err(error) if is_busy(&error) => Err(Failed::Hard(self.no_socket(0, error))),
-            Err(error) => Err(refused(BINDING, error.into())),
-        }
+        })
     }
 
     fn no_socket(&self, queue: u16, source: io::Error) -> AfXdpError {

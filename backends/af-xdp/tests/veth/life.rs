@@ -267,6 +267,7 @@ fn a_queue_of_somebody_else_is_named_with_what_to_do() {
         let said = error.to_string();
         assert!(said.contains("queue 0 of sx0 is in use"), "{said}");
         assert!(said.contains("ss --xdp -p"), "{said}");
+        assert!(has_program(), "it is the holder's, and stays");
         drop(queues);
         holder.stop().unwrap();
         drop(open(&late, &other, 1));
