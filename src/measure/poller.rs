@@ -102,8 +102,10 @@ impl<N: NicHal> Poller<N> {
         self.tx.post_from(&mut self.batch);
         cx.counts.tx_ring_full += self.batch.len() as u64;
         self.batch.drain(..).for_each(|frame| cx.cache.free(frame));
-        self.tx.kick();
+        // First what costs nothing: the kernel may send during the kick, for as long
+        // as hundreds of frames take to arrive.
         self.refill(cx);
+        self.tx.kick();
         taken
     }
 
