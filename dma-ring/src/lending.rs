@@ -224,19 +224,17 @@ impl<T> Room<'_, T> {
     /// Lends an item.
     #[inline]
     pub fn lend(self, item: T) {
-        let lender = self.lender;
+        let Lender { view, tail, .. } = self.lender;
+        let next = tail.advance(1);
         // SAFETY: the position lies before the limit, so the slot is settled and
         // not yet lent.
-        let slot = unsafe { lender.view.slot(lender.tail) };
+        let slot = unsafe { view.slot(*tail) };
+        *tail = next;
         // A settled slot is empty; saying so saves the look whether to drop.
         core::mem::forget(slot.replace(item));
-        lender.tail = lender.tail.advance(1);
         // Release: the item is written before the borrower sees it.
-        lender
-            .shared
-            .tail
-            .0
-            .store(lender.tail.raw(), Ordering::Release);
+        let published = &self.lender.shared.tail.0;
+        published.store(next.raw(), Ordering::Release);
     }
 }
 

@@ -116,7 +116,7 @@ impl<N: NicHal> QueueVector<N> {
         if self.is_short {
             self.refill_or_retry(shard, cpu);
         }
-        shard.core.count_early(sum.early);
+        shard.core.count_early((sum.packets - sum.by_layers) as u64);
         self.stats.packets.add(sum.packets as u64);
         self.stats.bytes.add(sum.bytes);
         sum.packets
@@ -143,12 +143,10 @@ impl<N: NicHal> QueueVector<N> {
                 true => shard.receive_early(frame, station),
                 false => Err(frame),
             };
-            match left {
-                Ok(()) => sum.early += 1,
-                Err(frame) => {
-                    shard.receive_by_layers(frame, dev);
-                    shard.revalidate_early();
-                }
+            if let Err(frame) = left {
+                sum.by_layers += 1;
+                shard.receive_by_layers(frame, dev);
+                shard.revalidate_early();
             }
         });
         sum.packets += taken;
@@ -161,8 +159,8 @@ impl<N: NicHal> QueueVector<N> {
 struct Received {
     packets: usize,
     bytes: u64,
-    /// Packets that [`Early`](crate::early::Early) has delivered.
-    early: u64,
+    /// Packets that [`Early`](crate::early::Early) has left to the layers.
+    by_layers: usize,
 }
 
 impl<N: NicHal> NapiPoll<Shard> for QueueVector<N> {

@@ -205,15 +205,33 @@ impl Ring {
     /// ring since that was looked up, the frame goes home with the ring.
     #[inline(always)]
     fn put(&mut self, frame: Frame, len: usize) {
-        // An address of another region wraps to an offset far outside of this
-        // one, which the port then finds unmapped.
-        let offset = frame.dma_addr().0.wrapping_sub(self.base);
-        let word = offset << 16 | len.min(0xffff) as u64;
+        let word = word_of(&frame, self.base, len);
         self.shared.word(self.posted).store(word, Ordering::Relaxed);
         let at = self.posted as usize & (self.slots.len() - 1);
         // The slot is empty; saying so saves the look whether to drop.
         core::mem::forget(self.slots[at].replace(frame));
         self.posted += 1;
+    }
+
+    /// Posts `count` fresh frames, for which there are slots. Returns how many there
+    /// were.
+    fn put_each(&mut self, count: usize, cache: &mut FrameCache) -> usize {
+        let (slots, words) = (&mut *self.slots, &*self.shared.words);
+        let places = slots.len();
+        // They are as many, and not none: said once for all accesses below.
+        if places == 0 || words.len() != places {
+            return 0;
+        }
+        let (base, mut at) = (self.base, self.posted);
+        let taken = cache.alloc_each(count, |frame| {
+            let place = at as usize & (places - 1);
+            words[place].store(word_of(&frame, base, frame.tailroom()), Ordering::Relaxed);
+            // The slot is empty; saying so saves the look whether to drop.
+            core::mem::forget(slots[place].replace(frame));
+            at += 1;
+        });
+        self.posted = at;
+        taken
     }
 
     /// Whether a frame can be reaped.
@@ -261,9 +279,13 @@ impl Ring {
     fn reap_each(&mut self, max: usize, mut take: impl FnMut(Frame, usize)) -> usize {
         let count = self.finished(max);
         let (slots, words) = (&mut *self.slots, &*self.shared.words);
-        let mask = slots.len().min(words.len()) - 1;
+        let places = slots.len();
+        // They are as many, and not none: said once for all accesses below.
+        if places == 0 || words.len() != places {
+            return 0;
+        }
         for at in self.reaped..self.reaped + count as u64 {
-            let at = at as usize & mask;
+            let at = at as usize & (places - 1);
             if let Some(frame) = slots[at].take() {
                 take(frame, words[at].load(Ordering::Relaxed) as usize);
             }
@@ -281,6 +303,15 @@ impl Ring {
         // Release: words and bytes come before the tail.
         self.shared.tail.0.store(self.posted, Ordering::Release);
     }
+}
+
+/// What a descriptor says of a frame, in a region that starts at `base`.
+#[inline]
+fn word_of(frame: &Frame, base: u64, len: usize) -> u64 {
+    // An address of another region wraps to an offset far outside of this one, which
+    // the port then finds unmapped.
+    let offset = frame.dma_addr().0.wrapping_sub(base);
+    offset << 16 | len.min(0xffff) as u64
 }
 
 impl Drop for Ring {
@@ -336,11 +367,7 @@ impl DmaRing for LoopRx {
     #[inline]
     fn refill(&mut self, cache: &mut FrameCache) -> bool {
         let missing = self.0.free_slots();
-        let ring = &mut self.0;
-        let posted = cache.alloc_each(missing, |frame| {
-            let room = frame.tailroom();
-            ring.put(frame, room);
-        });
+        let posted = self.0.put_each(missing, cache);
         self.0.kick();
         posted == missing
     }
