@@ -3,7 +3,6 @@
 //! offloads are as the kernel sets them.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a helper of a test fails by panicking, as a test does"
 )]
 

@@ -6,6 +6,7 @@ use softnet::Machine;
 use softnet::af_xdp::bpf::Steering;
 use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, UmemConfig};
 use softnet::netstack::{IfIndex, NicOptions, StackConfig, ThreadOptions, UdpOptions, UdpSocket};
+use softnet::wire::netns::Beside;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Output};
 use std::sync::mpsc;
@@ -25,13 +26,10 @@ pub(crate) const KERNEL: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 /// The kernel's own address on our end.
 pub(crate) const BESIDE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 3);
 
-type Work = Box<dyn FnOnce() + Send>;
-
 /// The pair, and a thread in the other namespace. Both namespaces end with the
 /// test's process.
 pub(crate) struct Veth {
-    work: Option<mpsc::Sender<Work>>,
-    thread: Option<JoinHandle<()>>,
+    beside: Beside,
 }
 
 /// As [`support::own_namespace`], for tests that take root's rights.
@@ -47,18 +45,10 @@ pub(crate) fn own_namespace() -> Option<support::OwnNamespace> {
 impl Veth {
     /// A pair with that many queues at each end, up, with addresses for the kernel.
     pub(crate) fn new(queues: u16) -> Self {
-        let (work, doing) = mpsc::channel::<Work>();
-        let (tell, told) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            tell.send(nix::unistd::gettid()).unwrap();
-            doing.into_iter().for_each(|work| work());
-        });
         let veth = Self {
-            work: Some(work),
-            thread: Some(thread),
+            beside: Beside::new().unwrap(),
         };
-        let far = told.recv().unwrap();
+        let far = veth.beside.id();
         let q = queues.to_string();
         let q = ["numtxqueues", &q, "numrxqueues", &q];
         let mut add = ip(&["link", "add", NEAR]);
@@ -75,13 +65,7 @@ impl Veth {
 
     /// Does work in the kernel's namespace, and waits for it.
     pub(crate) fn far<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
-        let (result, done) = mpsc::channel();
-        let work = Box::new(move || {
-            // Nobody waits any more if the test has failed.
-            let _ = result.send(work());
-        });
-        self.work.as_ref().unwrap().send(work).unwrap();
-        done.recv().unwrap()
+        self.beside.run(work).unwrap()
     }
 
     /// Runs `ip` in the kernel's namespace.
@@ -121,18 +105,6 @@ impl Veth {
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         })
-    }
-}
-
-impl Drop for Veth {
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-            && !std::thread::panicking()
-        {
-            panic!("the kernel's side failed");
-        }
     }
 }
 

@@ -107,12 +107,13 @@ pub struct Beside {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-impl Namespace {
-    /// Makes a network namespace beside this one.
+impl Beside {
+    /// Makes a network namespace beside the caller's, with loopback up. That takes
+    /// the right to do so: root's, or that of who has [entered](Namespace::enter) one.
     ///
     /// # Errors
-    /// [`NamespaceError::Beside`].
-    pub fn beside(&self) -> Result<Beside, NamespaceError> {
+    /// [`NamespaceError::Beside`], [`NamespaceError::Loopback`].
+    pub fn new() -> Result<Self, NamespaceError> {
         let (work, to_do) = mpsc::channel::<Work>();
         let (tell, told) = mpsc::channel();
         let body = move || {
@@ -125,10 +126,9 @@ impl Namespace {
         };
         let builder = Builder::new().name("beside".to_owned());
         let thread = builder.spawn(body).map_err(NamespaceError::Beside)?;
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let made = told.recv().map_err(|_| NamespaceError::Beside(gone()))?;
+        let made = told.recv().map_err(|_| gone())?;
         let id = made.map_err(|error| NamespaceError::Beside(error.into()))?;
-        let beside = Beside {
+        let beside = Self {
             work: Some(work),
             thread: Some(thread),
             id: id.as_raw().unsigned_abs(),
@@ -136,9 +136,7 @@ impl Namespace {
         beside.run(|| Interface::open("lo")?.set_up(true))??;
         Ok(beside)
     }
-}
 
-impl Beside {
     /// The thread's number, by which `ip link set .. netns` knows the namespace.
     #[must_use]
     pub const fn id(&self) -> u32 {
@@ -153,16 +151,32 @@ impl Beside {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, NamespaceError> {
-        let gone = || NamespaceError::Beside(io::Error::from(io::ErrorKind::BrokenPipe));
+        self.begin(work)?.recv().map_err(|_| gone())
+    }
+
+    /// Has `work` done on the thread. The result comes out of the channel, which
+    /// closes without one if the work panics.
+    ///
+    /// # Errors
+    /// [`NamespaceError::Beside`] when earlier work has panicked.
+    pub fn begin<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<mpsc::Receiver<R>, NamespaceError> {
         let (result, done) = mpsc::channel();
         let work: Work = Box::new(move || {
-            // Nobody waits any more if the caller has panicked.
+            // Whoever asked may have given up.
             let _ = result.send(work());
         });
         let to = self.work.as_ref().ok_or_else(gone)?;
         to.send(work).map_err(|_| gone())?;
-        done.recv().map_err(|_| gone())
+        Ok(done)
     }
+}
+
+/// The thread has ended, because its work has panicked.
+fn gone() -> NamespaceError {
+    NamespaceError::Beside(io::ErrorKind::BrokenPipe.into())
 }
 
 impl Drop for Beside {

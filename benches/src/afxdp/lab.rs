@@ -4,10 +4,10 @@ use crate::pair::{CPUS, pin};
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use softnet::nic_hal::MacAddress;
+use softnet::wire::netns::Beside;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 
 /// The near end, in the namespace of the thread that made the [`Lab`].
 pub const NEAR: &str = "near0";
@@ -27,13 +27,9 @@ pub const FAR_KERNEL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 8);
 /// Where a flood pretends to come from.
 pub const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
 
-type Job = Box<dyn FnOnce() + Send>;
-
 /// The pair. It lives until the process ends, as its namespaces do.
 pub struct Lab {
-    jobs: Option<Sender<Job>>,
-    far: Option<JoinHandle<()>>,
-    far_thread: i32,
+    far: Beside,
 }
 
 impl Lab {
@@ -44,30 +40,16 @@ impl Lab {
     /// The rights to do so, or the command `ip`, are missing.
     pub fn new() -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("no network namespace")?;
-        let (jobs, todo) = mpsc::channel::<Job>();
-        let (tell, told) = mpsc::channel();
-        let far = std::thread::spawn(move || {
-            pin(CPUS[1]);
-            let entered = unshare(CloneFlags::CLONE_NEWNET);
-            let thread = nix::unistd::gettid().as_raw();
-            if tell.send(entered.map(|()| thread)).is_err() {
-                return;
-            }
-            todo.into_iter().for_each(|job| job());
-        });
+        let far = Beside::new()?;
+        far.run(|| pin(CPUS[1]))?;
         pin(CPUS[0]);
-        let far_thread = told.recv()?.context("no second network namespace")?;
-        let lab = Self {
-            jobs: Some(jobs),
-            far: Some(far),
-            far_thread,
-        };
+        let lab = Self { far };
         lab.plug_in()?;
         Ok(lab)
     }
 
     fn plug_in(&self) -> Result<()> {
-        let far_thread = self.far_thread;
+        let far_thread = self.far.id();
         ip(&format!(
             "link add {NEAR} address {NEAR_MAC} type veth peer name {FAR}"
         ))?;
@@ -87,7 +69,7 @@ impl Lab {
         &self,
         job: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R> {
-        Ok(self.begin_at_far_end(job)?.recv()?)
+        Ok(self.far.run(job)?)
     }
 
     /// Has the far thread do something. The result comes out of the channel.
@@ -98,14 +80,7 @@ impl Lab {
         &self,
         job: impl FnOnce() -> R + Send + 'static,
     ) -> Result<Receiver<R>> {
-        let (tell, told) = mpsc::channel();
-        let job = Box::new(move || {
-            // Whoever asked may have given up.
-            let _ = tell.send(job());
-        });
-        let jobs = self.jobs.as_ref().context("the far thread has ended")?;
-        jobs.send(job).ok().context("the far thread has ended")?;
-        Ok(told)
+        Ok(self.far.begin(job)?)
     }
 
     /// Packets that have arrived at the far end so far.
@@ -113,22 +88,12 @@ impl Lab {
     /// # Errors
     /// procfs does not say.
     pub fn arrived(&self) -> Result<u64> {
-        let path = format!("/proc/self/task/{}/net/dev", self.far_thread);
+        let path = format!("/proc/self/task/{}/net/dev", self.far.id());
         let table = std::fs::read_to_string(path)?;
         let mut lines = table.lines().map(str::trim_start);
         let line = lines.find_map(|line| line.strip_prefix(FAR)?.strip_prefix(':'));
         let packets = line.and_then(|line| line.split_whitespace().nth(1));
         Ok(packets.context("no such interface")?.parse()?)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(far) = self.far.take() {
-            // A thread that has panicked has said so.
-            let _ = far.join();
-        }
     }
 }
 

@@ -36,7 +36,7 @@ mod built_in {
         if namespace.is_unprivileged() {
             bail!("AF_XDP takes root's rights outside of every user namespace: run it as root");
         }
-        let beside = namespace.beside()?;
+        let beside = Beside::new()?;
         lay_cable(namespace, &beside)?;
         // The stack's threads are in the namespace of the one that starts them.
         let running = beside.run(move || serve(&config))??;
