@@ -15,6 +15,7 @@
 pub mod afxdp;
 pub mod callgrind;
 pub mod netpath;
+pub mod options;
 pub mod pair;
 pub mod rings;
 pub mod row;

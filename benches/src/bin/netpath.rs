@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use softnet_benches::netpath::measure::{self, Effort};
 use softnet_benches::netpath::{Contender, SCENARIOS, Scenario};
+use softnet_benches::options::Common;
 use softnet_benches::row;
 use softnet_benches::{callgrind, pair};
 use std::time::Duration;
@@ -11,12 +12,8 @@ use std::time::Duration;
 /// Measures the path of a packet in instructions and time, against smoltcp
 #[derive(Parser)]
 struct Options {
-    /// Print the rows as JSON, one a line
-    #[arg(long)]
-    json: bool,
-    /// Take seconds and not minutes: fewer rows and shorter runs, no figures to quote
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     work: Option<Work>,
 }
@@ -56,10 +53,13 @@ fn against_peers(options: &Options, count: bool) -> Result<()> {
     for (number, scenario) in chosen(options) {
         eprintln!("netpath: {}, {}", scenario.group(), scenario.name());
         if count {
-            row::print(&measure::instructions(scenario, number)?, options.json)?;
+            row::print(
+                &measure::instructions(scenario, number)?,
+                options.common.json,
+            )?;
         }
         let rows = measure::nanoseconds(scenario, effort(options))?;
-        row::print(&rows, options.json)?;
+        row::print(&rows, options.common.json)?;
     }
     Ok(())
 }
@@ -70,21 +70,21 @@ fn emulated(options: &Options, count: bool) -> Result<()> {
         let (group, name) = (scenario.group(), scenario.name());
         eprintln!("netpath: e1000, {group}, {name}");
         let rows = measure::emulated(scenario, number, effort(options), count)?;
-        row::print(&rows, options.json)?;
+        row::print(&rows, options.common.json)?;
     }
     Ok(())
 }
 
 fn chosen(options: &Options) -> impl Iterator<Item = (usize, &'static Scenario)> {
-    let quick = options.quick;
+    let quick = options.common.quick;
     let all = SCENARIOS.iter().enumerate();
     all.filter(move |(_, scenario)| !quick || scenario.is_quick())
 }
 
 fn effort(options: &Options) -> Effort {
     Effort {
-        runs: if options.quick { 9 } else { 51 },
+        runs: if options.common.quick { 9 } else { 51 },
         run: Duration::from_millis(2),
-        limit: Duration::from_secs(if options.quick { 1 } else { 4 }),
+        limit: Duration::from_secs(if options.common.quick { 1 } else { 4 }),
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use softnet_benches::callgrind;
+use softnet_benches::options::Common;
 use softnet_benches::pair::line_round_trip_ns;
 use softnet_benches::rings::sample::{Contender, Effort, Title, measure};
 use softnet_benches::rings::{Item, mpsc, spsc};
@@ -12,12 +13,8 @@ use std::time::Duration;
 /// Measures rings between two pinned threads, and counts their instructions
 #[derive(Parser)]
 struct Options {
-    /// Print the rows as JSON, one a line
-    #[arg(long)]
-    json: bool,
-    /// Take seconds and not minutes: a look, no figures to quote
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     work: Option<Work>,
 }
@@ -44,10 +41,10 @@ fn main() -> Result<()> {
         return count(&contender, &case, operations);
     }
     let effort = Effort {
-        runs: if options.quick { 3 } else { 15 },
-        limit: Duration::from_secs(if options.quick { 2 } else { 20 }),
+        runs: if options.common.quick { 3 } else { 15 },
+        limit: Duration::from_secs(if options.common.quick { 2 } else { 20 }),
     };
-    let show = |rows: Vec<Row>| row::print(&rows, options.json);
+    let show = |rows: Vec<Row>| row::print(&rows, options.common.json);
     show(line(effort))?;
     show(between_two_threads::<u64>(effort))?;
     show(between_two_threads::<[u64; 2]>(effort))?;

@@ -9,6 +9,7 @@ use softnet_benches::afxdp::lab::{Lab, NEAR_STACK};
 use softnet_benches::afxdp::latency::{self, Waiting};
 use softnet_benches::afxdp::{flood::Flood, testpmd};
 use softnet_benches::callgrind::{self, Operations};
+use softnet_benches::options::Common;
 use softnet_benches::row::{self, Better, Row, fill_ratios, median};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,12 +18,8 @@ use std::time::Duration;
 /// dpdk-testpmd, and behind the whole stack against the kernel's own sockets
 #[derive(Parser)]
 struct Options {
-    /// Print the rows as JSON, one a line
-    #[arg(long)]
-    json: bool,
-    /// Take seconds and not minutes: a look, no figures to quote
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     /// Only the groups with these names: rx-drop, l2fwd, echo, latency, instructions
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -84,17 +81,17 @@ impl Options {
     }
 
     fn show(&self, rows: &[Row]) -> Result<()> {
-        Ok(row::print(rows, self.json)?)
+        Ok(row::print(rows, self.common.json)?)
     }
 
     fn rounds(&self) -> usize {
-        if self.quick { 3 } else { 15 }
+        if self.common.quick { 3 } else { 15 }
     }
 
     fn span(&self) -> Span {
         Span {
             warm_up: Duration::from_millis(100),
-            measured: Duration::from_millis(if self.quick { 300 } else { 600 }),
+            measured: Duration::from_millis(if self.common.quick { 300 } else { 600 }),
         }
     }
 }
@@ -177,7 +174,7 @@ fn round_trips(lab: &Lab, waiting: Waiting, options: &Options) -> Result<Vec<Row
     const METRICS: [(&str, f64); 2] = [("us p50", 0.5), ("us p99", 0.99)];
     const TRIPS: u32 = 500;
     let mut all = Server::ALL.map(|server| (server, Histogram::<u64>::new(3)));
-    let rounds = if options.quick { 5 } else { 40 };
+    let rounds = if options.common.quick { 5 } else { 40 };
     for round in 0..rounds {
         if round % 10 == 0 {
             eprintln!("afxdp: latency, {}, round {round}", waiting.name());
