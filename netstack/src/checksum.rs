@@ -39,7 +39,8 @@ impl Sum {
         of_short(bytes)
     }
 
-    /// The same, for bytes that are likely to be few.
+    /// The same, for bytes that are likely to be few: a loop over the words is then
+    /// shorter than the blocks of [`of_short`].
     #[inline]
     pub(crate) fn of_small(bytes: &[u8]) -> Self {
         if bytes.len() >= 64 {

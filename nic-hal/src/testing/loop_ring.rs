@@ -205,11 +205,9 @@ impl Ring {
     /// ring since that was looked up, the frame goes home with the ring.
     #[inline(always)]
     fn put(&mut self, frame: Frame, len: usize) {
-        let word = word_of(&frame, self.base, len);
-        self.shared.word(self.posted).store(word, Ordering::Relaxed);
         let at = self.posted as usize & (self.slots.len() - 1);
-        // The slot is empty; saying so saves the look whether to drop.
-        core::mem::forget(self.slots[at].replace(frame));
+        let word = word_of(&frame, self.base, len);
+        keep(&mut self.slots[at], frame, &self.shared.words[at], word);
         self.posted += 1;
     }
 
@@ -225,9 +223,8 @@ impl Ring {
         let (base, mut at) = (self.base, self.posted);
         let taken = cache.alloc_each(count, |frame| {
             let place = at as usize & (places - 1);
-            words[place].store(word_of(&frame, base, frame.tailroom()), Ordering::Relaxed);
-            // The slot is empty; saying so saves the look whether to drop.
-            core::mem::forget(slots[place].replace(frame));
+            let word = word_of(&frame, base, frame.tailroom());
+            keep(&mut slots[place], frame, &words[place], word);
             at += 1;
         });
         self.posted = at;
@@ -303,6 +300,14 @@ impl Ring {
         // Release: words and bytes come before the tail.
         self.shared.tail.0.store(self.posted, Ordering::Release);
     }
+}
+
+/// Writes a descriptor and keeps its frame.
+#[inline(always)]
+fn keep(slot: &mut Option<Frame>, frame: Frame, descriptor: &AtomicU64, word: u64) {
+    descriptor.store(word, Ordering::Relaxed);
+    // The slot is empty; saying so saves the look whether to drop.
+    core::mem::forget(slot.replace(frame));
 }
 
 /// What a descriptor says of a frame, in a region that starts at `base`.
