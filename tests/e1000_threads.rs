@@ -280,7 +280,7 @@ fn open(nic: &Nic, pool: &FramePool, world: &Arc<World>) -> Pair {
         rx_ring: RING,
         tx_ring: RING,
         mtu: 1500,
-        pool: pool.clone(),
+        ..OpenConfig::new(pool.clone())
     };
     let mut queues: Queues<Nic> = nic.open(&config, world.clone()).unwrap();
     queues.remove(0)

@@ -65,6 +65,7 @@ pub(crate) struct Meta {
     pub(crate) vlan_tci: u16,
     pub(crate) checksum_start: u16,
     pub(crate) checksum_offset: u16,
+    pub(crate) gso_size: u16,
     pub(crate) flags: u8,
     pub(crate) hash_kind: HashKind,
     pub(crate) checksum: ChecksumStatus,
@@ -77,6 +78,8 @@ const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
 
 const FLAG_VLAN: u8 = 1;
 const FLAG_TX_CHECKSUM: u8 = 2;
+const FLAG_CONTINUES: u8 = 4;
+const FLAG_TX_TIMESTAMP: u8 = 8;
 
 /// One packet buffer, owned.
 ///
@@ -274,6 +277,7 @@ impl Frame {
         meta.vlan_tci = 0;
         meta.checksum_start = 0;
         meta.checksum_offset = 0;
+        meta.gso_size = 0;
         meta.flags = 0;
         meta.hash_kind = HashKind::None;
         meta.checksum = ChecksumStatus::None;
@@ -433,6 +437,58 @@ impl Frame {
             meta.checksum_start = start;
             meta.checksum_offset = offset;
         }
+    }
+
+    /// How many bytes of payload each segment has, when the device is to cut the
+    /// packet into segments (`gso_size`): TCP's, or UDP's datagrams.
+    #[must_use]
+    #[inline]
+    pub fn gso_size(&self) -> Option<u16> {
+        Some(self.meta().gso_size).filter(|&size| size != 0)
+    }
+
+    /// Leaves segmentation to the device, or takes the request back. The packet
+    /// has one set of headers, from Ethernet's on, and asks for its
+    /// [transmit checksum](Self::set_tx_checksum) too: `start` says where the
+    /// transport header is, and `offset` which transport it is.
+    #[inline]
+    pub fn set_gso_size(&mut self, size: Option<u16>) {
+        self.meta_mut().gso_size = size.unwrap_or(0);
+    }
+
+    /// Whether the packet goes on in the next frame of the ring. Frames of one
+    /// packet are posted, and reaped, one directly after the other.
+    #[must_use]
+    #[inline]
+    pub fn continues(&self) -> bool {
+        self.meta().flags & FLAG_CONTINUES != 0
+    }
+
+    /// Says whether the packet goes on in the next frame.
+    #[inline]
+    pub fn set_continues(&mut self, more: bool) {
+        self.set_flag(FLAG_CONTINUES, more);
+    }
+
+    /// Whether the device is to say when the packet left: its
+    /// [`timestamp_ns`](Self::timestamp_ns) then holds that when the frame is
+    /// reaped.
+    #[must_use]
+    #[inline]
+    pub fn wants_tx_timestamp(&self) -> bool {
+        self.meta().flags & FLAG_TX_TIMESTAMP != 0
+    }
+
+    /// Asks when the packet leaves, or takes the request back.
+    #[inline]
+    pub fn set_wants_tx_timestamp(&mut self, wanted: bool) {
+        self.set_flag(FLAG_TX_TIMESTAMP, wanted);
+    }
+
+    #[inline]
+    fn set_flag(&mut self, flag: u8, on: bool) {
+        let meta = self.meta_mut();
+        meta.flags = meta.flags & !flag | if on { flag } else { 0 };
     }
 
     /// A word that travels with the frame, for whoever holds it: the stack

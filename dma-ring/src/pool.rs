@@ -621,6 +621,7 @@ impl Meta {
             vlan_tci: 0,
             checksum_start: 0,
             checksum_offset: 0,
+            gso_size: 0,
             flags: 0,
             hash_kind: HashKind::None,
             checksum: ChecksumStatus::None,

@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bus;
+pub mod ethtool;
 pub mod irq;
 mod nic;
 mod stats;

@@ -1,6 +1,7 @@
 //! The seam between a NIC driver and the stack.
 
 use crate::bus::BusError;
+use crate::ethtool::EthtoolOps;
 use crate::stats::NicStats;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -75,6 +76,18 @@ pub struct NicCapabilities {
     pub tx_checksum: bool,
     /// Whether the NIC hashes flows on receive and spreads them over queues.
     pub rss: bool,
+    /// Whether the NIC cuts a long TCP packet into segments
+    /// ([`Frame::gso_size`](softnet_dma_ring::Frame::gso_size)).
+    pub tx_segmentation: bool,
+    /// Whether the NIC strips and inserts VLAN tags
+    /// ([`Frame::vlan_tci`](softnet_dma_ring::Frame::vlan_tci)).
+    pub vlan: bool,
+    /// Whether the NIC says when packets came and left
+    /// ([`Frame::timestamp_ns`](softnet_dma_ring::Frame::timestamp_ns)).
+    pub timestamps: bool,
+    /// Whether a packet may lie in several frames
+    /// ([`Frame::continues`](softnet_dma_ring::Frame::continues)).
+    pub scatter: bool,
 }
 
 impl NicCapabilities {
@@ -91,6 +104,10 @@ impl NicCapabilities {
             rx_checksum: false,
             tx_checksum: false,
             rss: false,
+            tx_segmentation: false,
+            vlan: false,
+            timestamps: false,
+            scatter: false,
         }
     }
 }
@@ -134,9 +151,38 @@ pub struct OpenConfig {
     /// Where the frames come from that will be posted: its region is mapped for
     /// the device.
     pub pool: FramePool,
+    /// The CPU that each queue's interrupts count as; 0 for a queue that is not
+    /// listed.
+    pub queue_cpus: Vec<usize>,
+    /// Whether a received packet may lie in several frames, each of which but
+    /// the last [goes on](softnet_dma_ring::Frame::continues). Otherwise a packet
+    /// that is longer than a frame is dropped and counted.
+    pub scatter: bool,
 }
 
 impl OpenConfig {
+    /// One queue with rings of 256 descriptors, an MTU of 1500, one frame to a
+    /// packet.
+    #[must_use]
+    pub const fn new(pool: FramePool) -> Self {
+        Self {
+            queues: 1,
+            rx_ring: 256,
+            tx_ring: 256,
+            mtu: 1500,
+            pool,
+            queue_cpus: Vec::new(),
+            scatter: false,
+        }
+    }
+
+    /// The CPU that a queue's interrupts count as.
+    #[must_use]
+    pub fn cpu(&self, queue: QueueId) -> usize {
+        let cpu = self.queue_cpus.get(usize::from(queue.0));
+        cpu.copied().unwrap_or(0)
+    }
+
     /// Smallest MTU that any NIC has (RFC 791, section 3.2).
     pub const MIN_MTU: u16 = 68;
 
@@ -380,6 +426,11 @@ pub trait NicHal: Send + Sync {
     /// [`IrqHandler::link_changed`], from the stack's timer, with the stack's
     /// clock in nanoseconds.
     fn watchdog(&self, now_ns: u64) -> WatchdogReport;
+
+    /// The control plane that `ethtool` reaches, where the NIC has one.
+    fn ethtool(&self) -> Option<&dyn EthtoolOps> {
+        None
+    }
 
     /// Changes the station address.
     ///

@@ -120,7 +120,7 @@ impl<N: NicHal + 'static> NapiLoop<N> {
             rx_ring: options.ring,
             tx_ring: options.ring,
             mtu: options.mtu,
-            pool: pool.clone(),
+            ..OpenConfig::new(pool.clone())
         };
         let queues = nic.open(&config, Arc::new(Schedule(napis.clone())))?;
         for (queue, napi) in queues.into_iter().zip(&napis) {

@@ -134,7 +134,7 @@ impl Wire {
             rx_ring: RING,
             tx_ring: RING,
             mtu: 1500,
-            pool: pool.clone(),
+            ..OpenConfig::new(pool.clone())
         };
         let rings = nic.open(&open, Arc::new(Nobody))?.pop();
         let traffic = Traffic::new(scenario, config.mac.0);

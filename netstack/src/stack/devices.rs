@@ -62,15 +62,19 @@ impl Stack {
     fn new_interface(&self, dev: IfIndex, nic: Box<dyn AnyNic>, options: &NicOptions) -> Interface {
         let capabilities = nic.capabilities();
         let queues = capabilities.max_queues.min(self.cpus() as u16).max(1);
+        let queues = options.queues.unwrap_or(queues);
         let (rx, tx) = (capabilities.rx_ring, capabilities.tx_ring);
         let config = OpenConfig {
-            queues: options.queues.unwrap_or(queues),
+            queues,
             rx_ring: options.ring.unwrap_or_else(|| 256.clamp(rx.min, rx.max)),
             tx_ring: options.ring.unwrap_or_else(|| 256.clamp(tx.min, tx.max)),
             mtu: options
                 .mtu
                 .unwrap_or_else(|| capabilities.max_mtu.min(1500)),
-            pool: self.pool().clone(),
+            queue_cpus: (0..usize::from(queues))
+                .map(|queue| queue % self.cpus())
+                .collect(),
+            ..OpenConfig::new(self.pool().clone())
         };
         let name = options.name.clone();
         let watch = LinkWatch {

@@ -570,7 +570,7 @@ mod tests {
             rx_ring: 8,
             tx_ring: 8,
             mtu: 1500,
-            pool: pool.clone(),
+            ..OpenConfig::new(pool.clone())
         };
         let mut pairs = nic.open(&config, count.clone()).unwrap();
         let pair = pairs.pop().unwrap();

@@ -195,7 +195,7 @@ impl Fake {
             rx_ring: ring,
             tx_ring: ring,
             mtu: 1500,
-            pool: self.nic.memory.pool.clone(),
+            ..OpenConfig::new(self.nic.memory.pool.clone())
         };
         let calls = Arc::new(Calls::default());
         self.nic.open(&config, calls).unwrap().pop().unwrap()

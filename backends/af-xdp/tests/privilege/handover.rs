@@ -270,7 +270,7 @@ fn a_deleted_interface_is_gone_for_a_helpers_process_too() {
             rx_ring: 32,
             tx_ring: 32,
             mtu: 1500,
-            pool: nic.kernel().umem().pool().clone(),
+            ..softnet_nic_hal::OpenConfig::new(nic.kernel().umem().pool().clone())
         };
         let again = nic.open(&config, Arc::new(super::stage::Deaf));
         assert!(matches!(again, Err(NicError::Gone)));

@@ -71,7 +71,7 @@ pub(crate) fn open_queues(interface: &str, umem: Arc<Umem>, queues: u16) -> Resu
         rx_ring: 32,
         tx_ring: 32,
         mtu: nic.capabilities().max_mtu,
-        pool: umem.pool().clone(),
+        ..OpenConfig::new(umem.pool().clone())
     };
     let queues = nic.open(&config, Arc::new(Deaf))?;
     Ok(Open { queues, nic, umem })

@@ -251,7 +251,7 @@ pub(crate) fn open_config(nic: &AfXdpNic, umem: &Umem, queues: u16) -> OpenConfi
         rx_ring: 32,
         tx_ring: 32,
         mtu: nic.capabilities().max_mtu,
-        pool: umem.pool().clone(),
+        ..OpenConfig::new(umem.pool().clone())
     }
 }
 

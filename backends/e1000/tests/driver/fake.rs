@@ -505,7 +505,7 @@ pub(crate) fn config(pool: &FramePool, ring: u16) -> OpenConfig {
         rx_ring: ring,
         tx_ring: ring,
         mtu: 1500,
-        pool: pool.clone(),
+        ..OpenConfig::new(pool.clone())
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn config(capabilities: &NicCapabilities, pool: &FramePool) -> OpenCo
         rx_ring: ring_len(capabilities.rx_ring),
         tx_ring: ring_len(capabilities.tx_ring),
         mtu: 1500.min(capabilities.max_mtu),
-        pool: pool.clone(),
+        ..OpenConfig::new(pool.clone())
     }
 }
 
