@@ -16,4 +16,6 @@ need clang_asan:libclang-rt-dev
 # The benches are checked too, and their peers ask for a newer Rust.
 need_rust benches/Cargo.toml
 need_rust_tools
+# Chips and guests of QEMU. Where it cannot be had, the tests that want it are skipped by name.
+scripts/qemu.sh >/dev/null || echo "QEMU could not be fetched: its tests will be skipped." >&2
 cargo xtask ci "$@"

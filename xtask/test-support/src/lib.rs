@@ -23,6 +23,7 @@ use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::panic::Location;
+use std::path::PathBuf;
 
 /// The environment variable that names the file to which skipped tests are
 /// added, one line each: `NAME: REASON`. `cargo xtask ci` sets it.
@@ -46,6 +47,45 @@ pub fn skip(reason: impl Display) {
         log.and_then(|mut log| log.write_all(format!("{line}\n").as_bytes()))
             .expect("the skip log takes a line");
     }
+}
+
+/// The program that runs QEMU as `scripts/qemu.sh` has fetched it. Where it was not
+/// fetched, the calling test is noted as skipped: it has to return.
+///
+/// ```
+/// fn a_chip_of_qemu_answers() {
+///     let Some(qemu) = softnet_test_support::qemu() else {
+///         return;
+///     };
+///     // ... the test proper
+/// # let _ = qemu;
+/// }
+/// ```
+///
+/// # Panics
+///
+/// As [`skip`] does.
+#[must_use]
+#[track_caller]
+pub fn qemu() -> Option<PathBuf> {
+    let wrapper = qemu_cache().map(|cache| cache.join("qemu-system-x86_64"));
+    let found = wrapper.filter(|wrapper| wrapper.exists());
+    if found.is_none() {
+        skip("QEMU was not fetched: run scripts/qemu.sh");
+    }
+    found
+}
+
+/// Where `scripts/qemu.sh` keeps it.
+fn qemu_cache() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(cache) = folder("SOFTNET_QEMU_CACHE") {
+        return Some(cache.into());
+    }
+    let caches = folder("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(folder("HOME")?).join(".cache")));
+    Some(caches?.join("softnet/qemu"))
 }
 
 /// The harness names each test's thread after the test, except with
