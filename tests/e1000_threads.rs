@@ -487,7 +487,7 @@ fn traffic_goes_on_over_pulls_and_openings_until_the_card_is_unplugged() {
         nic: nic.clone(),
         function: function.clone(),
     };
-    let device = DeviceThread::spawn(chip, Box::new(peer), clock()).unwrap();
+    let device = DeviceThread::spawn(Box::new(chip), Box::new(peer), clock()).unwrap();
     let stack = std::thread::scope(|scope| {
         scope.spawn(move || hand.run());
         scope.spawn(move || stack.run()).join()

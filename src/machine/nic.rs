@@ -4,7 +4,7 @@
 use super::watch::{WatchedWire, WireWatch};
 use super::{MachineError, NicConfig, Progress};
 use softnet_emulated::{
-    DeviceThread, E1000, E1000Config, ModelCounters, Monitor, PciBus, PciFunction,
+    DeviceModel, DeviceThread, E1000, E1000Config, ModelCounters, Monitor, PciBus, PciFunction,
 };
 use softnet_netstack::{IfIndex, NicOptions, Stack};
 use softnet_nic_hal::bus::PciDevice;
@@ -25,7 +25,7 @@ pub(crate) struct EmulatedNic {
 /// Who drives the model.
 enum Drive {
     /// Whoever steps the machine.
-    Inline(E1000, Box<dyn Wire>),
+    Inline(Box<dyn DeviceModel>, Box<dyn Wire>),
     /// A thread.
     Thread(DeviceThread),
     /// Nobody any more: its thread has panicked.
@@ -61,7 +61,7 @@ impl EmulatedNic {
             function,
             monitor,
             watch,
-            drive: Drive::Inline(model, wire),
+            drive: Drive::Inline(Box::new(model), wire),
         })
     }
 

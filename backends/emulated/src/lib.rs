@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod bell;
+mod doorbell;
 pub mod e1000;
+mod model;
 pub mod pci;
 mod quiesce;
 mod sync;
 mod thread;
 
-pub use e1000::{E1000, E1000Config, ModelCounters, Monitor, Step};
+pub use e1000::{E1000, E1000Config};
+pub use model::{DeviceModel, ModelCounters, Monitor, Step};
 pub use pci::{PciBus, PciFunction};
 pub use thread::{DeviceThread, NowNs};

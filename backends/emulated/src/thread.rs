@@ -1,6 +1,6 @@
 //! A thread that stands for the device's own parallelism.
 
-use crate::e1000::E1000;
+use crate::model::DeviceModel;
 use softnet_nic_hal::wire::{Wire, WireWaker};
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use std::thread::JoinHandle;
 /// Where a device thread takes its time from: nanoseconds of the stack's clock.
 pub type NowNs = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// Runs an [`E1000`] against its wire, until it is stopped or the card is
+/// A model and its wire.
+type Driven = (Box<dyn DeviceModel>, Box<dyn Wire>);
+
+/// Runs a [`DeviceModel`] against its wire, until it is stopped or the card is
 /// unplugged. While there is nothing to do the thread waits in
 /// [`Wire::wait`]; register writes wake it.
 ///
@@ -19,7 +22,7 @@ pub type NowNs = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct DeviceThread {
     stop: Arc<AtomicBool>,
     waker: Arc<dyn WireWaker>,
-    thread: Option<JoinHandle<(E1000, Box<dyn Wire>)>>,
+    thread: Option<JoinHandle<Driven>>,
 }
 
 impl DeviceThread {
@@ -27,13 +30,13 @@ impl DeviceThread {
     ///
     /// # Errors
     /// The system's, when it cannot start one.
-    pub fn spawn(nic: E1000, wire: Box<dyn Wire>, now: NowNs) -> io::Result<Self> {
+    pub fn spawn(nic: Box<dyn DeviceModel>, wire: Box<dyn Wire>, now: NowNs) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let waker = wire.waker();
         nic.set_waker(Some(Arc::clone(&waker)));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
-            .name("e1000".into())
+            .name(nic.name().into())
             .spawn(move || run(nic, wire, &*now, &stopped))?;
         Ok(Self {
             stop,
@@ -44,7 +47,7 @@ impl DeviceThread {
 
     /// Ends the thread and gives back what it drove; `None` if it panicked (in a
     /// wire, or in an interrupt handler).
-    pub fn stop(mut self) -> Option<(E1000, Box<dyn Wire>)> {
+    pub fn stop(mut self) -> Option<(Box<dyn DeviceModel>, Box<dyn Wire>)> {
         self.join()
     }
 
@@ -54,7 +57,7 @@ impl DeviceThread {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    fn join(&mut self) -> Option<(E1000, Box<dyn Wire>)> {
+    fn join(&mut self) -> Option<(Box<dyn DeviceModel>, Box<dyn Wire>)> {
         self.stop.store(true, Ordering::SeqCst);
         self.waker.wake();
         let (nic, wire) = self.thread.take()?.join().ok()?;
@@ -70,17 +73,17 @@ impl Drop for DeviceThread {
 }
 
 fn run(
-    mut nic: E1000,
+    mut nic: Box<dyn DeviceModel>,
     mut wire: Box<dyn Wire>,
     now: &dyn Fn() -> u64,
     stop: &AtomicBool,
-) -> (E1000, Box<dyn Wire>) {
+) -> Driven {
     while !stop.load(Ordering::SeqCst) && nic.is_present() {
         let step = nic.step(now(), &mut *wire);
         if step.worked() || step.again {
             continue;
         }
-        nic.sleep(|| {
+        nic.sleep(&mut || {
             if stop.load(Ordering::SeqCst) {
                 return;
             }

@@ -13,7 +13,6 @@
 //! may use every register.
 
 use super::core::{Core, Ring};
-use super::doorbell::Doorbell;
 use super::eeprom::Eeprom;
 use super::filter::RAH_AV;
 use super::interrupt::Interrupts;
@@ -21,7 +20,9 @@ use super::phy::Phy;
 use super::regs::{Cause, Ctrl, Registers, Status, offset};
 use super::starved::Starved;
 use super::stats::Statistics;
-use super::{E1000Config, ModelCounters, Step, rx, tx};
+use super::{E1000Config, rx, tx};
+use crate::doorbell::Doorbell;
+use crate::model::{ModelCounters, Step};
 use crate::pci::FunctionPort;
 use crate::quiesce::Gate;
 use crate::sync;

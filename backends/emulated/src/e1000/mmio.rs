@@ -3,7 +3,7 @@
 use super::chip::{Chip, Slow};
 use super::phy;
 use super::regs::{Cause, Ctrl, Rctl, Tctl, offset, plain_mask};
-use crate::pci::PciModel;
+use crate::pci::{PciModel, Width};
 use std::sync::atomic::Ordering;
 
 /// Bits of MDIC (section 13.4.7).
@@ -23,22 +23,17 @@ const IOADDR: u32 = 0;
 const IODATA: u32 = 4;
 
 impl PciModel for Chip {
-    fn read(&self, bar: u8, offset: u32) -> u32 {
-        match (bar, offset) {
-            (0, _) => self.read_register(offset),
-            (2, IOADDR) => self.io_addr.load(Ordering::Relaxed),
-            (2, IODATA) => self.read_register(self.io_addr.load(Ordering::Relaxed)),
-            (2, _) => 0,
-            _ => u32::MAX,
-        }
+    /// A narrow access gives a part of the whole register, with the side effects
+    /// of reading it.
+    fn read(&self, bar: u8, offset: u32, width: Width) -> u32 {
+        let word = self.read_word(bar, offset & !3);
+        word >> ((offset & 3) * 8) & width.mask()
     }
 
-    fn write(&self, bar: u8, offset: u32, value: u32) {
-        match (bar, offset) {
-            (0, _) => self.write_register(offset, value),
-            (2, IOADDR) => self.io_addr.store(value & 0x1_fffc, Ordering::Relaxed),
-            (2, IODATA) => self.write_register(self.io_addr.load(Ordering::Relaxed), value),
-            _ => {}
+    /// The chip takes only whole words: a narrow write does nothing.
+    fn write(&self, bar: u8, offset: u32, width: Width, value: u32) {
+        if width == Width::Long {
+            self.write_word(bar, offset, value);
         }
     }
 
@@ -56,12 +51,36 @@ impl PciModel for Chip {
         self.doorbell.ring();
     }
 
+    fn reset(&self) {
+        self.reset();
+        self.doorbell.ring();
+    }
+
     fn delay_us(&self, us: u32) {
         self.delay(us);
     }
 }
 
 impl Chip {
+    fn read_word(&self, bar: u8, offset: u32) -> u32 {
+        match (bar, offset) {
+            (0, _) => self.read_register(offset),
+            (2, IOADDR) => self.io_addr.load(Ordering::Relaxed),
+            (2, IODATA) => self.read_register(self.io_addr.load(Ordering::Relaxed)),
+            (2, _) => 0,
+            _ => u32::MAX,
+        }
+    }
+
+    fn write_word(&self, bar: u8, offset: u32, value: u32) {
+        match (bar, offset) {
+            (0, _) => self.write_register(offset, value),
+            (2, IOADDR) => self.io_addr.store(value & 0x1_fffc, Ordering::Relaxed),
+            (2, IODATA) => self.write_register(self.io_addr.load(Ordering::Relaxed), value),
+            _ => {}
+        }
+    }
+
     fn read_register(&self, at: u32) -> u32 {
         match at {
             offset::ICR => self.interrupts.take(),

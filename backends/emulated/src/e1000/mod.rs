@@ -1,11 +1,9 @@
 //! The Intel 82540EM, after the *PCI/PCI-X Family of Gigabit Ethernet
 //! Controllers Software Developer's Manual* (revision 4.0; "the manual" below).
 
-mod bell;
 mod chip;
 mod core;
 mod delay;
-mod doorbell;
 mod eeprom;
 mod fifo;
 mod filter;
@@ -18,7 +16,8 @@ mod starved;
 mod stats;
 mod tx;
 
-use crate::pci::{AttachError, Identity, PciBus, PciFunction};
+use crate::model::{DeviceModel, ModelCounters, Monitor, Step};
+use crate::pci::{AttachError, Identity, PciBus, PciCapabilities, PciFunction};
 use chip::Chip;
 use softnet_nic_hal::MacAddress;
 use softnet_nic_hal::bus::{BarInfo, BarKind, PciIds};
@@ -49,64 +48,6 @@ impl E1000Config {
             autoneg_ns: 1_000_000,
             pad_short_frames: true,
         }
-    }
-}
-
-/// What one [`E1000::step`] came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Step {
-    /// Frames taken from the wire.
-    pub received: usize,
-    /// Transmit descriptors processed.
-    pub sent: usize,
-    /// Whether there is more to do at once.
-    pub again: bool,
-    /// When the device will have something to do by itself, in nanoseconds of
-    /// the clock of [`E1000::step`]; `None` if only after a register write or a
-    /// frame.
-    pub next_event_ns: Option<u64>,
-}
-
-impl Step {
-    /// Whether anything was moved.
-    #[must_use]
-    pub fn worked(&self) -> bool {
-        self.received + self.sent > 0
-    }
-}
-
-/// What the model counted beside the chip's own statistics registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ModelCounters {
-    /// Frames taken from the wire.
-    pub wire_rx: u64,
-    /// Of those, frames that came while the receiver was off or the link down.
-    pub rx_unheard: u64,
-    /// Of those, frames that the address filters did not let through.
-    pub rx_filtered: u64,
-    /// Frames given to the wire.
-    pub wire_tx: u64,
-    /// Frames that the wire refused.
-    pub wire_tx_lost: u64,
-    /// Transmit descriptors of extended types, which the model skips.
-    pub tx_unsupported: u64,
-    /// Packets to transmit that were given up: too long, with a wrong FCS of the
-    /// driver's own, or with a buffer that is not mapped.
-    pub tx_discarded: u64,
-}
-
-/// Reads what an [`E1000`] counts, from any thread.
-#[derive(Clone)]
-pub struct Monitor {
-    chip: Arc<Chip>,
-}
-
-impl Monitor {
-    /// What the model counted.
-    #[must_use]
-    pub fn counters(&self) -> ModelCounters {
-        self.chip.counters()
     }
 }
 
@@ -149,6 +90,7 @@ impl E1000 {
                 revision: 2,
             },
             bars: [Some(memory), None, Some(ports), None, None, None],
+            capabilities: PciCapabilities::default(),
         }
     }
 
@@ -183,18 +125,37 @@ impl E1000 {
     /// Reads the model's counters from elsewhere, while a thread drives it.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
-        Monitor {
-            chip: Arc::clone(&self.chip),
-        }
+        let chip = Arc::clone(&self.chip);
+        Monitor::new(move || chip.counters())
+    }
+}
+
+impl DeviceModel for E1000 {
+    fn name(&self) -> &'static str {
+        "e1000"
     }
 
-    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
+    fn step(&mut self, now_ns: u64, wire: &mut dyn Wire) -> Step {
+        self.step(now_ns, wire)
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work()
+    }
+
+    fn is_present(&self) -> bool {
+        self.is_present()
+    }
+
+    fn monitor(&self) -> Monitor {
+        self.monitor()
+    }
+
+    fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
         self.chip.set_waker(waker);
     }
 
-    /// Calls `wait` unless a register write has left something to do. The waker
-    /// is used when one does so from now on.
-    pub(crate) fn sleep(&self, wait: impl FnOnce()) {
+    fn sleep(&self, wait: &mut dyn FnMut()) {
         self.chip.sleep(wait);
     }
 }

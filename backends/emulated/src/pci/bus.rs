@@ -1,5 +1,6 @@
 //! Slots, and the firmware's part: names, addresses, interrupt lines.
 
+use super::capabilities::PciCapabilities;
 use super::config::ConfigSpace;
 use super::function::PciFunction;
 use super::port::{FunctionPort, PciModel};
@@ -26,6 +27,8 @@ pub struct Identity {
     pub ids: PciIds,
     /// Its base address registers.
     pub bars: [Option<BarInfo>; 6],
+    /// Its capability list.
+    pub capabilities: PciCapabilities,
 }
 
 /// Bus 0 of PCI domain 0. Clones are of the same bus.

@@ -2,7 +2,7 @@
 
 use super::bus::Identity;
 use super::config::Command;
-use super::port::{FunctionPort, PciModel};
+use super::port::{FunctionPort, PciModel, Width};
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaRegion};
 use softnet_nic_hal::bus::{
     BarInfo, BarKind, BusError, CoherentMemory, IrqMode, IrqVectors, PciDevice, PciIds,
@@ -13,10 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A function of a [`PciBus`](super::PciBus). Clones are of the same function.
-///
-/// Registers are 32 bits wide. Narrower reads give a part of the whole register
-/// (with the side effects of reading it), and narrower writes do nothing, since
-/// the models' chips take only whole words.
 #[derive(Clone)]
 pub struct PciFunction {
     inner: Arc<Inner>,
@@ -88,8 +84,8 @@ impl PciFunction {
         self.inner.model.quiesce();
     }
 
-    /// Whether the function answers an access of `len` bytes there.
-    fn decodes(&self, bar: u8, offset: u32, len: u32) -> bool {
+    /// Whether the function answers such an access there.
+    fn decodes(&self, bar: u8, offset: u32, width: Width) -> bool {
         let Some(info) = self.bar(bar) else {
             return false;
         };
@@ -97,6 +93,7 @@ impl PciFunction {
             BarKind::Memory => Command::MEMORY,
             BarKind::Io => Command::IO,
         };
+        let len = width.bytes();
         let inside = offset.checked_add(len).is_some_and(|end| end <= info.len);
         inside
             && offset.is_multiple_of(len)
@@ -104,12 +101,19 @@ impl PciFunction {
             && self.port().config.command().contains(enable)
     }
 
-    /// The word that holds `offset`, shifted so that its part comes first.
-    fn read_part(&self, bar: u8, offset: u32, len: u32) -> u32 {
-        if !self.decodes(bar, offset, len) {
+    #[inline]
+    fn read(&self, bar: u8, offset: u32, width: Width) -> u32 {
+        if !self.decodes(bar, offset, width) {
             return u32::MAX;
         }
-        self.inner.model.read(bar, offset & !3) >> ((offset & 3) * 8)
+        self.inner.model.read(bar, offset, width)
+    }
+
+    #[inline]
+    fn write(&self, bar: u8, offset: u32, width: Width, value: u32) {
+        if self.decodes(bar, offset, width) {
+            self.inner.model.write(bar, offset, width, value);
+        }
     }
 }
 
@@ -171,32 +175,27 @@ impl PciDevice for PciFunction {
     }
 
     fn read8(&self, bar: u8, offset: u32) -> u8 {
-        self.read_part(bar, offset, 1) as u8
+        self.read(bar, offset, Width::Byte) as u8
     }
 
     fn read16(&self, bar: u8, offset: u32) -> u16 {
-        self.read_part(bar, offset, 2) as u16
+        self.read(bar, offset, Width::Word) as u16
     }
 
     fn read32(&self, bar: u8, offset: u32) -> u32 {
-        if !self.decodes(bar, offset, 4) {
-            return u32::MAX;
-        }
-        self.inner.model.read(bar, offset)
+        self.read(bar, offset, Width::Long)
     }
 
     fn write8(&self, bar: u8, offset: u32, value: u8) {
-        let _ = (bar, offset, value);
+        self.write(bar, offset, Width::Byte, value.into());
     }
 
     fn write16(&self, bar: u8, offset: u32, value: u16) {
-        let _ = (bar, offset, value);
+        self.write(bar, offset, Width::Word, value.into());
     }
 
     fn write32(&self, bar: u8, offset: u32, value: u32) {
-        if self.decodes(bar, offset, 4) {
-            self.inner.model.write(bar, offset, value);
-        }
+        self.write(bar, offset, Width::Long, value);
     }
 
     fn set_bus_master(&self, enable: bool) {

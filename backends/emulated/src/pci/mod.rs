@@ -1,6 +1,7 @@
 //! The PCI bus: what is plugged in, and what of it a driver sees.
 
 mod bus;
+mod capabilities;
 mod config;
 mod function;
 mod intx;
@@ -8,5 +9,6 @@ mod port;
 mod signals;
 
 pub use bus::{AttachError, Identity, PciBus};
+pub use capabilities::{MsiLayout, MsixLayout, PciCapabilities};
 pub use function::{CoherentRegion, PciFunction};
-pub use port::{DmaView, FunctionPort, PciModel};
+pub use port::{DmaView, FunctionPort, PciModel, Width};

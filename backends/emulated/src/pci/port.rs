@@ -4,18 +4,56 @@ use super::config::{Command, ConfigSpace, Status};
 use super::intx::Intx;
 use crate::quiesce::{Snapshot, Versioned};
 use softnet_dma_ring::{DmaDomain, DmaFault, DmaRegion, MapError};
+use softnet_nic_hal::bus::IrqMode;
 use softnet_nic_hal::irq::{Irq, IrqTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A function's chip, as the bus sees it.
-pub trait PciModel: Send + Sync + 'static {
-    /// Reads the aligned 32-bit word at `offset` of a BAR. All ones when there
-    /// is none.
-    fn read(&self, bar: u8, offset: u32) -> u32;
+/// How wide a register access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Word,
+    /// 32 bits.
+    Long,
+}
 
-    /// Writes the aligned 32-bit word at `offset` of a BAR.
-    fn write(&self, bar: u8, offset: u32, value: u32);
+impl Width {
+    /// Its bytes: 1, 2 or 4.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Long => 4,
+        }
+    }
+
+    /// The bits of a value that are so wide.
+    #[must_use]
+    pub const fn mask(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word => 0xffff,
+            Self::Long => u32::MAX,
+        }
+    }
+}
+
+/// A function's chip, as the bus sees it.
+///
+/// The bus calls it only for accesses that the function decodes: inside of a BAR,
+/// and at an offset that is a multiple of the width. What a narrow access does is
+/// the chip's own.
+pub trait PciModel: Send + Sync + 'static {
+    /// Reads `width` bits at `offset` of a BAR; the bits above them are ignored.
+    /// All ones where there is nothing.
+    fn read(&self, bar: u8, offset: u32, width: Width) -> u32;
+
+    /// Writes `width` bits at `offset` of a BAR; the bits above them are 0.
+    fn write(&self, bar: u8, offset: u32, width: Width, value: u32);
 
     /// Whether the interrupt pin is asserted.
     fn pin(&self) -> bool;
@@ -26,6 +64,11 @@ pub trait PciModel: Send + Sync + 'static {
     /// Returns when no DMA is under way that began before the call. Must not
     /// wait for an interrupt handler.
     fn quiesce(&self);
+
+    /// A function-level reset: afterwards all registers have their initial values,
+    /// no DMA is under way, and no interrupt is pending. What the function's
+    /// configuration space and its messages are is the bus's own.
+    fn reset(&self);
 
     /// Lets time pass, in microseconds.
     fn delay_us(&self, us: u32);
@@ -98,6 +141,24 @@ impl FunctionPort {
     /// The model must hold none of its locks.
     pub fn raise_intx(&self, asserted: &dyn Fn() -> bool) -> bool {
         self.intx.signal(&|| self.may_interrupt() && asserted())
+    }
+
+    /// How the function has to interrupt now, as its driver or its operating
+    /// system has set it up.
+    #[must_use]
+    pub fn irq_mode(&self) -> IrqMode {
+        IrqMode::Intx
+    }
+
+    /// Sends the message of one vector, of MSI-X or MSI; nothing while the function
+    /// is to use its pin. A message that is masked, or that the function may not
+    /// send as it does not master the bus, stays pending until it can be sent.
+    /// Returns whether this thread called the handler.
+    ///
+    /// The model must hold none of its locks.
+    pub fn message(&self, vector: u16) -> bool {
+        let _ = vector;
+        false
     }
 
     pub(super) fn may_interrupt(&self) -> bool {

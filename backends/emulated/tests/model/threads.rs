@@ -23,7 +23,7 @@ fn start(mut rig: Rig) -> Threaded {
     let spare = Rig::new();
     let nic = std::mem::replace(&mut rig.nic, spare.nic);
     let wire = Box::new(rig.wire.clone());
-    let thread = DeviceThread::spawn(nic, wire, ticking(rig.now_ns)).unwrap();
+    let thread = DeviceThread::spawn(Box::new(nic), wire, ticking(rig.now_ns)).unwrap();
     Threaded { rig, thread }
 }
 

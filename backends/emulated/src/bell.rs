@@ -13,7 +13,7 @@ const ASLEEP: u32 = 1 << 1;
 /// thread that falls asleep at the same time one comes first: either the thread
 /// finds the ring, or the ring finds the sleeper, and says that it has to be
 /// woken. One ring of many says so.
-pub(super) struct Bell {
+pub(crate) struct Bell {
     state: AtomicU32,
 }
 
@@ -28,13 +28,13 @@ impl Default for Bell {
 impl Bell {
     /// Work was left. Returns whether the thread sleeps and must be woken.
     #[must_use]
-    pub(super) fn ring(&self) -> bool {
+    pub(crate) fn ring(&self) -> bool {
         // Release: who answers sees the work. Acquire: who wakes the sleeper sees
         // how, since that was settled before it slept.
         self.state.swap(RUNG, Ordering::AcqRel) & ASLEEP != 0
     }
 
-    pub(super) fn is_rung(&self) -> bool {
+    pub(crate) fn is_rung(&self) -> bool {
         // Whoever acts on it answers, and acquires then.
         self.state.load(Ordering::Relaxed) & RUNG != 0
     }
@@ -42,13 +42,13 @@ impl Bell {
     /// The device is about to look at everything. The exchange either reads the
     /// ring, and then what was left before it is seen too, or comes before it,
     /// and then the ring stays for the next time.
-    pub(super) fn answer(&self) {
+    pub(crate) fn answer(&self) {
         self.state.fetch_and(!RUNG, Ordering::Acquire);
     }
 
     /// Calls `wait` unless there is work. A ring that comes from now on is to end
     /// the wait, also one that has not yet begun.
-    pub(super) fn sleep(&self, wait: impl FnOnce()) {
+    pub(crate) fn sleep(&self, wait: impl FnOnce()) {
         // Release: pairs with `ring`.
         if self.state.fetch_or(ASLEEP, Ordering::Release) & RUNG == 0 {
             wait();

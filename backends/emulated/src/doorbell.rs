@@ -1,6 +1,6 @@
 //! How a register write wakes the device's thread.
 
-use super::bell::Bell;
+use crate::bell::Bell;
 use arc_swap::ArcSwapOption;
 use softnet_nic_hal::wire::WireWaker;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// A bell, and what wakes the device's thread, if a thread drives it. The waker is
 /// used only when the thread does sleep.
 #[derive(Default)]
-pub(super) struct Doorbell {
+pub(crate) struct Doorbell {
     bell: Bell,
     waker: ArcSwapOption<Waker>,
 }
@@ -16,7 +16,7 @@ pub(super) struct Doorbell {
 struct Waker(Arc<dyn WireWaker>);
 
 impl Doorbell {
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         if self.bell.ring()
             && let Some(waker) = &*self.waker.load()
         {
@@ -24,21 +24,21 @@ impl Doorbell {
         }
     }
 
-    pub(super) fn is_rung(&self) -> bool {
+    pub(crate) fn is_rung(&self) -> bool {
         self.bell.is_rung()
     }
 
     /// The device is about to look at everything.
-    pub(super) fn answer(&self) {
+    pub(crate) fn answer(&self) {
         self.bell.answer();
     }
 
     /// Calls `wait` unless there is work; the waker ends it when work comes.
-    pub(super) fn sleep(&self, wait: impl FnOnce()) {
+    pub(crate) fn sleep(&self, wait: impl FnOnce()) {
         self.bell.sleep(wait);
     }
 
-    pub(super) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
+    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {
         self.waker.store(waker.map(|waker| Arc::new(Waker(waker))));
     }
 }
