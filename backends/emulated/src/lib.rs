@@ -4,9 +4,11 @@
 mod bell;
 mod doorbell;
 pub mod e1000;
+mod fifo;
 mod model;
 pub mod pci;
 mod quiesce;
+mod starved;
 mod sync;
 mod thread;
 

@@ -2,9 +2,9 @@
 
 use super::E1000Config;
 use super::delay::Delay;
-use super::fifo::Fifo;
 use super::filter::Exact;
 use super::stats::Delta;
+use crate::fifo::Fifo;
 use crate::pci::DmaView;
 use softnet_dma_ring::DmaAddr;
 

@@ -5,14 +5,12 @@ mod chip;
 mod core;
 mod delay;
 mod eeprom;
-mod fifo;
 mod filter;
 mod interrupt;
 mod mmio;
 mod phy;
 mod regs;
 mod rx;
-mod starved;
 mod stats;
 mod tx;
 

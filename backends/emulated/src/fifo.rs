@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 
 /// Frames in the order of their arrival. It never allocates after it was made.
-pub(super) struct Fifo {
+pub(crate) struct Fifo {
     bytes: VecDeque<u8>,
     lengths: VecDeque<u16>,
     /// Bytes of the packet buffer in use.
     used: usize,
 }
 
-/// The packet buffer of an 82540EM.
+/// The packet buffer of the chips, as large as it can be divided for receive.
 const PACKET_BUFFER: usize = 64 * 1024;
 
 impl Fifo {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: VecDeque::with_capacity(PACKET_BUFFER),
             lengths: VecDeque::with_capacity(PACKET_BUFFER / Self::space(60)),
@@ -28,13 +28,13 @@ impl Fifo {
         (len + 4).next_multiple_of(16) + 16
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
     /// Takes a frame in, if there is space for it in `limit` bytes.
     #[must_use]
-    pub(super) fn push(&mut self, frame: &[u8], limit: usize) -> bool {
+    pub(crate) fn push(&mut self, frame: &[u8], limit: usize) -> bool {
         let space = Self::space(frame.len());
         let fits = self.used + space <= limit.min(PACKET_BUFFER);
         if fits {
@@ -46,12 +46,12 @@ impl Fifo {
     }
 
     /// Length of the oldest frame.
-    pub(super) fn front(&self) -> Option<usize> {
+    pub(crate) fn front(&self) -> Option<usize> {
         self.lengths.front().copied().map(usize::from)
     }
 
     /// Moves the oldest frame into `out`, and returns it.
-    pub(super) fn pop<'a>(&mut self, out: &'a mut [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn pop<'a>(&mut self, out: &'a mut [u8]) -> Option<&'a [u8]> {
         let len = usize::from(self.lengths.pop_front()?);
         self.used -= Self::space(len);
         let out = out.get_mut(..len)?;
@@ -61,7 +61,7 @@ impl Fifo {
         Some(out)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.lengths.clear();
         self.used = 0;

@@ -7,12 +7,12 @@ use crate::sync::{AtomicBool, Ordering, fence};
 /// The receiver says so and then looks at the tail once more; the driver moves the
 /// tail and then asks. Each has a sequentially consistent fence between the two,
 /// so at least one of them sees the other.
-pub(super) struct Starved {
+pub(crate) struct Starved {
     frames_wait: AtomicBool,
 }
 
 impl Starved {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             frames_wait: AtomicBool::new(false),
         }
@@ -20,7 +20,7 @@ impl Starved {
 
     /// The receiver says whether frames wait. If they do, it has to look at the
     /// tail after that.
-    pub(super) fn set(&self, frames_wait: bool) {
+    pub(crate) fn set(&self, frames_wait: bool) {
         self.frames_wait.store(frames_wait, Ordering::Relaxed);
         if frames_wait {
             fence(Ordering::SeqCst);
@@ -29,7 +29,7 @@ impl Starved {
 
     /// Moves the tail. Returns whether the receiver is to be told.
     #[must_use]
-    pub(super) fn after(&self, move_tail: impl FnOnce()) -> bool {
+    pub(crate) fn after(&self, move_tail: impl FnOnce()) -> bool {
         move_tail();
         fence(Ordering::SeqCst);
         self.frames_wait.load(Ordering::Relaxed)
