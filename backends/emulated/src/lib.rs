@@ -6,6 +6,7 @@ mod doorbell;
 pub mod e1000;
 mod fifo;
 mod model;
+pub mod offload;
 pub mod pci;
 mod quiesce;
 mod starved;
