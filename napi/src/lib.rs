@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod busy;
+mod defer;
 mod handle;
 mod list;
 #[cfg(all(test, loom))]
@@ -28,6 +29,7 @@ mod stats;
 mod sync;
 
 pub use busy::busy_poll;
+pub use defer::Deferral;
 pub use handle::{NapiHandle, NapiId};
 pub use net_rx::NetRxAction;
 pub use poll::{Budget, NapiPoll, PollOutcome};

@@ -31,7 +31,9 @@ impl<C: HasSoftnet> SoftIrq<C> for NetRxAction {
         while let Some(mut polled) = next {
             let outcome = polled.poller.poll(cx, cpu, polled.weight);
             let softnet = cx.softnet();
-            softnet.end_poll(polled, outcome);
+            if let Some(due_ns) = softnet.end_poll(polled, outcome, cpu.now_ns()) {
+                cpu.program_timer(due_ns);
+            }
             if softnet.is_drained() {
                 return;
             }

@@ -1,5 +1,6 @@
 //! A CPU's instances and its poll list.
 
+use crate::defer::{Deferral, Deferred, Deferring};
 use crate::handle::{NapiHandle, NapiId};
 use crate::list::{Chain, Entry, PollList};
 use crate::poll::{Budget, NapiPoll, PollOutcome};
@@ -66,6 +67,7 @@ pub trait HasSoftnet: Sized {
 struct Slot<C> {
     handle: NapiHandle,
     weight: Budget,
+    deferring: Option<Deferring>,
     /// Not there before it is installed, nor while it is polled: it is then lent
     /// the state that this slot is a part of.
     poller: Option<Box<dyn NapiPoll<C>>>,
@@ -92,6 +94,7 @@ pub struct SoftnetData<C> {
     /// Instances that are busy-polled, and whether others are to become that.
     pub(crate) busy: Vec<Entry>,
     prefer_busy_poll: bool,
+    deferred: Deferred,
     counters: Arc<SoftnetCounters>,
 }
 
@@ -108,6 +111,7 @@ impl<C> SoftnetData<C> {
             repoll: Chain::default(),
             busy: Vec::with_capacity(usize::from(config.max_instances)),
             prefer_busy_poll: false,
+            deferred: Deferred::with_capacity(usize::from(config.max_instances)),
             counters: Arc::default(),
         }
     }
@@ -173,6 +177,7 @@ impl<C> SoftnetData<C> {
         if !handle.state().retire() {
             return Err(RemoveError::Busy);
         }
+        self.deferred.remove(handle.id().entry());
         let slot = self.slots.get_mut(handle.id().index());
         let poller = slot.and_then(Option::take).and_then(|slot| slot.poller);
         if let Some(poller) = &poller {
@@ -203,6 +208,28 @@ impl<C> SoftnetData<C> {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.slots.iter().flatten().count()
+    }
+
+    /// Has an instance defer its interrupt from its next poll on, or no more.
+    /// Returns whether it is one of this CPU's.
+    ///
+    /// With it the CPU's TIMER softirq has to call
+    /// [`poll_deferred`](Self::poll_deferred).
+    pub fn set_deferral(&mut self, handle: &NapiHandle, how: Deferral) -> bool {
+        let slot = self.slot_of(handle);
+        slot.map(|slot| slot.deferring = Deferring::new(how)).is_some()
+    }
+
+    /// Schedules the instances that have deferred their interrupts until now.
+    /// Returns when the next one is due, in nanoseconds of the clock.
+    pub fn poll_deferred(&mut self, now_ns: u64) -> Option<u64> {
+        while let Some(entry) = self.deferred.take_due(now_ns) {
+            if let Some(Some(slot)) = self.slots.get(entry.index()) {
+                // One that is disabled remembers it until it is enabled.
+                slot.handle.schedule();
+            }
+        }
+        self.deferred.next_ns()
     }
 
     /// Takes over what was scheduled, behind what is to be polled already.
@@ -328,27 +355,43 @@ impl<C> SoftnetData<C> {
         })
     }
 
-    /// Puts the poller back and decides how its instance goes on.
+    /// Puts the poller back and decides how its instance goes on. An instance that
+    /// defers its interrupt is to be polled at the time that is returned, in
+    /// nanoseconds of the clock.
     #[inline]
-    pub(crate) fn end_poll(&mut self, polled: Polled<C>, outcome: PollOutcome) {
+    pub(crate) fn end_poll(
+        &mut self,
+        polled: Polled<C>,
+        outcome: PollOutcome,
+        now_ns: u64,
+    ) -> Option<u64> {
         let Polled { entry, poller, .. } = polled;
         self.counters.processed.add(outcome.packets() as u64);
-        let Some(Some(slot)) = self.slots.get_mut(entry.index()) else {
-            return;
-        };
+        let slot = self.slots.get_mut(entry.index())?.as_mut()?;
         let poller = slot.poller.insert(poller);
-        if let PollOutcome::Done { .. } = outcome {
+        if let PollOutcome::Done { packets } = outcome {
             if self.prefer_busy_poll && poller.can_busy_poll() {
                 slot.handle.state().begin_busy_poll();
-                return self.busy.push(entry);
+                self.busy.push(entry);
+                return None;
             }
             match slot.handle.state().complete() {
-                Completion::Complete => return poller.unmask_irq(),
-                Completion::Disabled => return,
+                Completion::Complete => {
+                    let later = slot.deferring.as_mut().and_then(|how| how.after(packets));
+                    let Some(later) = later else {
+                        poller.unmask_irq();
+                        return None;
+                    };
+                    let due_ns = now_ns.saturating_add(later);
+                    self.deferred.insert(due_ns, entry);
+                    return Some(due_ns);
+                }
+                Completion::Disabled => return None,
                 Completion::Missed => {}
             }
         }
         self.repoll.push_back(entry, &self.arrivals);
+        None
     }
 
     /// Whether every instance that was scheduled has been polled to its end. When
@@ -385,6 +428,7 @@ impl<C> SoftnetData<C> {
         self.slots[index] = Some(Slot {
             handle: handle.clone(),
             weight,
+            deferring: None,
             poller,
         });
         Ok(handle)

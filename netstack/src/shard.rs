@@ -246,6 +246,9 @@ impl SoftIrq<Shard> for TimerAction {
         for napi in shard.starved.drain(..) {
             napi.schedule();
         }
+        if let Some(due_ns) = shard.softnet.poll_deferred(cpu.now_ns()) {
+            cpu.program_timer(due_ns);
+        }
         shard.end(cpu);
     }
 }
