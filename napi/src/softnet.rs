@@ -217,7 +217,8 @@ impl<C> SoftnetData<C> {
     /// [`poll_deferred`](Self::poll_deferred).
     pub fn set_deferral(&mut self, handle: &NapiHandle, how: Deferral) -> bool {
         let slot = self.slot_of(handle);
-        slot.map(|slot| slot.deferring = Deferring::new(how)).is_some()
+        slot.map(|slot| slot.deferring = Deferring::new(how))
+            .is_some()
     }
 
     /// Schedules the instances that have deferred their interrupts until now.

@@ -1,6 +1,6 @@
 //! A NIC in the stack's service: what the control plane keeps of it.
 
-use crate::device::{HardIrq, LinkWatch, QueueVector, RxStats, TxStats};
+use crate::device::{Adaptive, HardIrq, LinkWatch, QueueVector, RxStats, TxStats};
 use crate::route::IfIndex;
 use crate::shard::Shard;
 use alloc::boxed::Box;
@@ -9,7 +9,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use softnet_dma_ring::DmaRing;
-use softnet_napi::{NapiHandle, NapiPoll};
+use softnet_napi::{Deferral, NapiHandle, NapiPoll};
+use softnet_nic_hal::ethtool::EthtoolOps;
 use softnet_nic_hal::{
     LinkState, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
     RxMode, WatchdogReport,
@@ -44,7 +45,10 @@ pub(crate) trait AnyNic: Send + Sync {
         config: &OpenConfig,
         irq: HardIrq,
         queues: &[QueueRecord],
+        adaptive: &Adaptive,
     ) -> Result<Vec<OpenedQueue>, NicError>;
+    fn moderate(&self, queue: QueueId, interval_us: u32);
+    fn ethtool(&self) -> Option<&dyn EthtoolOps>;
     fn stop(&self) -> Result<(), NicError>;
     fn unmask_irq(&self, queue: QueueId);
     fn stats(&self, out: &mut NicStats);
@@ -67,6 +71,7 @@ impl<N: NicHal + 'static> AnyNic for Nic<N> {
         config: &OpenConfig,
         irq: HardIrq,
         queues: &[QueueRecord],
+        adaptive: &Adaptive,
     ) -> Result<Vec<OpenedQueue>, NicError> {
         let pairs = self.0.open(config, Arc::new(irq))?;
         let opened = pairs.into_iter().zip(queues).map(|(pair, record)| {
@@ -77,6 +82,7 @@ impl<N: NicHal + 'static> AnyNic for Nic<N> {
                 pair.rx,
                 record.napi.clone(),
                 record.rx.clone(),
+                adaptive.clone(),
             );
             OpenedQueue {
                 rx: Box::new(rx),
@@ -84,6 +90,14 @@ impl<N: NicHal + 'static> AnyNic for Nic<N> {
             }
         });
         Ok(opened.collect())
+    }
+
+    fn moderate(&self, queue: QueueId, interval_us: u32) {
+        self.0.moderate(queue, interval_us);
+    }
+
+    fn ethtool(&self) -> Option<&dyn EthtoolOps> {
+        self.0.ethtool()
     }
 
     fn stop(&self) -> Result<(), NicError> {
@@ -119,6 +133,27 @@ pub(crate) struct QueueRecord {
     pub(crate) tx: Arc<TxStats>,
 }
 
+/// How far apart a NIC's receive interrupts are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Moderation {
+    /// As close as the packets come.
+    #[default]
+    None,
+    /// At least so many microseconds.
+    Fixed(u32),
+    /// As the load asks for, queue by queue ([`Dim`](softnet_nic_hal::dim::Dim)).
+    Adaptive,
+}
+
+/// When a NIC is allowed to interrupt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// The NIC's own part.
+    pub moderation: Moderation,
+    /// NAPI's part.
+    pub deferral: Deferral,
+}
+
 /// A device of the stack, for the control plane and for reports.
 pub struct Interface {
     pub(crate) dev: IfIndex,
@@ -131,6 +166,9 @@ pub struct Interface {
     pub(crate) queues: Mutex<Vec<QueueRecord>>,
     pub(crate) link_state: Mutex<LinkState>,
     pub(crate) gone: AtomicBool,
+    /// When it may interrupt, as far as it was said.
+    pub(crate) interrupts: Mutex<Option<Interrupts>>,
+    pub(crate) adaptive: Adaptive,
     /// Whether a reset could not open the NIC again.
     pub(crate) reset_failed: AtomicBool,
 }
@@ -140,6 +178,12 @@ impl Interface {
     #[must_use]
     pub fn index(&self) -> IfIndex {
         self.dev
+    }
+
+    /// The control plane that `ethtool` reaches, where the NIC has one.
+    #[must_use]
+    pub fn ethtool(&self) -> Option<&dyn EthtoolOps> {
+        self.nic.ethtool()
     }
 
     /// The device's name.

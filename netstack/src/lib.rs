@@ -44,7 +44,7 @@ mod work;
 
 pub use device::{HardIrq, NetDevice, RxStats, TxStats};
 pub use drop::{DropCounters, DropReason};
-pub use interface::Interface;
+pub use interface::{Interface, Interrupts, Moderation};
 pub use ip::DEFAULT_TTL;
 pub use link::{Direction, HandlerTaken, PacketTap, Tapped};
 pub use mib::{Mib, Snmp};
@@ -55,6 +55,7 @@ pub use registry::BindError;
 pub use route::IfIndex;
 pub use shard::Shard;
 pub use skb::{PacketType, SkBuff};
+pub use softnet_napi::Deferral;
 #[cfg(feature = "std")]
 pub use stack::ThreadOptions;
 pub use stack::{

@@ -13,8 +13,6 @@ pub struct Coalesce {
     pub rx_usecs: u32,
     /// The same after a sent packet.
     pub tx_usecs: u32,
-    /// Whether the driver changes `rx_usecs` to suit the load.
-    pub adaptive_rx: bool,
 }
 
 /// How received flows are spread over queues (`ethtool -x`).

@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bus;
+pub mod dim;
 pub mod ethtool;
 pub mod irq;
 mod nic;

@@ -88,6 +88,8 @@ pub struct NicCapabilities {
     /// Whether a packet may lie in several frames
     /// ([`Frame::continues`](softnet_dma_ring::Frame::continues)).
     pub scatter: bool,
+    /// Whether the NIC can keep its interrupts apart ([`NicHal::moderate`]).
+    pub moderation: bool,
 }
 
 impl NicCapabilities {
@@ -108,6 +110,7 @@ impl NicCapabilities {
             vlan: false,
             timestamps: false,
             scatter: false,
+            moderation: false,
         }
     }
 }
@@ -413,6 +416,14 @@ pub trait NicHal: Send + Sync {
 
     /// Lets the queue interrupt again; see the contract, point 3.
     fn unmask_irq(&self, queue: QueueId);
+
+    /// Lets at least `interval_us` microseconds pass between two interrupts of the
+    /// queue from now on (the NIC may round that), or none: 0. It lasts until
+    /// [`stop`](Self::stop). On the packet path, so it waits for nothing. Only for NICs
+    /// whose [capabilities](NicCapabilities::moderation) say so; others do nothing.
+    fn moderate(&self, queue: QueueId, interval_us: u32) {
+        let _ = (queue, interval_us);
+    }
 
     /// Adds up the NIC's counters into `out`, which the caller has cleared.
     fn stats(&self, out: &mut NicStats);

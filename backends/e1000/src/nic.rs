@@ -193,6 +193,7 @@ impl<P: PciDevice> E1000<P> {
 fn capabilities(mac: MacAddress) -> NicCapabilities {
     let mut capabilities = NicCapabilities::basic("e1000", mac, RINGS);
     capabilities.rx_checksum = true;
+    capabilities.moderation = true;
     capabilities
 }
 
@@ -249,6 +250,12 @@ impl<P: PciDevice> NicHal for E1000<P> {
     fn unmask_irq(&self, queue: QueueId) {
         if queue == QueueId(0) {
             self.shared.unmask();
+        }
+    }
+
+    fn moderate(&self, queue: QueueId, interval_us: u32) {
+        if queue == QueueId(0) {
+            self.shared.chip.write(regs::ITR, regs::itr(interval_us));
         }
     }
 

@@ -222,3 +222,14 @@ pub(crate) const MDIC_E: u32 = 1 << 30;
 
 /// TIPG for copper: IPGT 10, IPGR1 8, IPGR2 6 (table 13-77).
 pub(crate) const TIPG_COPPER: u32 = 10 | 8 << 10 | 6 << 20;
+
+/// The count of ITR for an interval in microseconds: 256 ns each, 16 bits
+/// (13.4.18).
+pub(crate) const fn itr(interval_us: u32) -> u32 {
+    let counts = interval_us as u64 * 1000 / 256;
+    if counts > 0xffff {
+        0xffff
+    } else {
+        counts as u32
+    }
+}

@@ -7,8 +7,8 @@
 mod queue_vector;
 mod tx;
 
+pub(crate) use queue_vector::{Adaptive, LinkWatch, QueueVector};
 pub use queue_vector::{HardIrq, RxStats};
-pub(crate) use queue_vector::{LinkWatch, QueueVector};
 pub use tx::TxStats;
 pub(crate) use tx::{TxQueue, TxSlot};
 

@@ -5,9 +5,10 @@ use crate::route::IfIndex;
 use crate::shard::Shard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use softnet_dma_ring::DmaRing;
 use softnet_napi::{Budget, NapiHandle, NapiPoll, PollOutcome};
+use softnet_nic_hal::dim::Dim;
 use softnet_nic_hal::{IrqHandler, NicHal, QueueId};
 use softnet_softirq::{Counter, Cpu, CpuHandle, Vector};
 
@@ -27,6 +28,25 @@ pub struct RxStats {
     pub alloc_failed: Counter,
 }
 
+/// Whether the interval between a NIC's interrupts is to follow the load; all of
+/// its queues look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Adaptive(Arc<AtomicU32>);
+
+impl Adaptive {
+    /// Switches it; every interval is 0 again then.
+    pub(crate) fn set(&self, on: bool) {
+        let next = self.0.load(Ordering::Relaxed).wrapping_add(2) & !1;
+        self.0.store(next | u32::from(on), Ordering::Relaxed);
+    }
+
+    /// Which switching on it is, if it is on.
+    #[inline]
+    fn epoch(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|epoch| epoch & 1 != 0)
+    }
+}
+
 /// A queue, as NAPI polls it: on the one CPU that owns it.
 pub(crate) struct QueueVector<N: NicHal> {
     nic: Arc<N>,
@@ -43,6 +63,10 @@ pub(crate) struct QueueVector<N: NicHal> {
     /// Whether the last refill found no frame.
     is_short: bool,
     stats: Arc<RxStats>,
+    adaptive: Adaptive,
+    /// Where the interval of `dim` began.
+    epoch: u32,
+    dim: Dim,
 }
 
 impl<N: NicHal> QueueVector<N> {
@@ -53,6 +77,7 @@ impl<N: NicHal> QueueVector<N> {
         rx: N::Rx,
         napi: NapiHandle,
         stats: Arc<RxStats>,
+        adaptive: Adaptive,
     ) -> Self {
         let station = Station::new(nic.capabilities().mac);
         Self {
@@ -66,6 +91,9 @@ impl<N: NicHal> QueueVector<N> {
             unfilled: 0,
             is_short: false,
             stats,
+            adaptive,
+            epoch: 0,
+            dim: Dim::new(),
         }
     }
 
@@ -100,7 +128,7 @@ impl<N: NicHal> QueueVector<N> {
     /// have left it as are posted at a time: the device is not to run out of empty
     /// frames while packets are on their way.
     #[inline]
-    fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> usize {
+    fn receive(&mut self, shard: &mut Shard, cpu: &mut Cpu, budget: Budget) -> Received {
         let mut sum = Received::default();
         while sum.packets < budget.0 {
             let want = (self.refill_at - self.unfilled).min(budget.0 - sum.packets);
@@ -119,7 +147,18 @@ impl<N: NicHal> QueueVector<N> {
         shard.core.count_early((sum.packets - sum.by_layers) as u64);
         self.stats.packets.add(sum.packets as u64);
         self.stats.bytes.add(sum.bytes);
-        sum.packets
+        sum
+    }
+
+    /// Keeps the interrupts as far apart as the load asks for.
+    #[cold]
+    fn adapt(&mut self, epoch: u32, now_ns: u64, sum: &Received) {
+        if core::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.dim = Dim::new();
+        }
+        if let Some(interval_us) = self.dim.sample(now_ns, sum.packets, sum.bytes) {
+            self.nic.moderate(self.id, interval_us);
+        }
     }
 
     /// Takes up at most `want` packets. Returns how many there were.
@@ -170,9 +209,12 @@ impl<N: NicHal> NapiPoll<Shard> for QueueVector<N> {
         if shard.core.is_tx_active() {
             shard.core.clean_tx(self.dev, usize::from(self.id.0));
         }
-        let packets = self.receive(shard, cpu, budget);
+        let sum = self.receive(shard, cpu, budget);
+        if let Some(epoch) = self.adaptive.epoch() {
+            self.adapt(epoch, cpu.now_ns(), &sum);
+        }
         shard.end(cpu);
-        PollOutcome::from_packets(packets, budget)
+        PollOutcome::from_packets(sum.packets, budget)
     }
 
     fn mask_irq(&self) {

@@ -2,8 +2,8 @@
 
 use super::cpus::Executor;
 use super::{Stack, StackError};
-use crate::device::{HardIrq, LinkWatch, NetDevice, RxStats, TxQueue, TxSlot, TxStats};
-use crate::interface::{AnyNic, Interface, Nic, OpenedQueue, QueueRecord};
+use crate::device::{Adaptive, HardIrq, LinkWatch, NetDevice, RxStats, TxQueue, TxSlot, TxStats};
+use crate::interface::{AnyNic, Interface, Interrupts, Moderation, Nic, OpenedQueue, QueueRecord};
 use crate::route::IfIndex;
 use crate::work::Work;
 use alloc::boxed::Box;
@@ -12,8 +12,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use softnet_dma_ring::mpsc;
-use softnet_napi::Budget;
-use softnet_nic_hal::{LinkState, NicError, NicHal, OpenConfig};
+use softnet_napi::{Budget, NapiHandle};
+use softnet_nic_hal::{LinkState, NicError, NicHal, OpenConfig, QueueId};
 use spin::Mutex;
 
 /// How a NIC is put into service. What is not said, the NIC's capabilities
@@ -91,6 +91,8 @@ impl Stack {
             queues: Mutex::new(Vec::new()),
             link_state: Mutex::new(LinkState::default()),
             gone: AtomicBool::new(false),
+            interrupts: Mutex::new(None),
+            adaptive: Adaptive::default(),
             reset_failed: AtomicBool::new(false),
         }
     }
@@ -105,6 +107,22 @@ impl Stack {
         retire(self, &interface)?;
         self.interfaces.lock().retain(|have| have.dev != dev);
         Ok(())
+    }
+
+    /// Says when a NIC may interrupt: how far apart its interrupts are, and
+    /// whether NAPI looks again by itself instead. It lasts over a reset.
+    ///
+    /// # Errors
+    /// [`StackError::Nic`] with [`NicError::Unsupported`] when the NIC cannot keep its
+    /// interrupts apart; [`StackError::NoDevice`], [`StackError::Stopped`].
+    pub fn set_interrupts(&mut self, dev: IfIndex, how: Interrupts) -> Result<(), StackError> {
+        let interface = self.interface(dev)?;
+        let can = interface.nic.capabilities().moderation;
+        if how.moderation != Moderation::None && !can {
+            return Err(NicError::Unsupported("interrupts at intervals").into());
+        }
+        *interface.interrupts.lock() = Some(how);
+        allow_interrupts(self, &interface, how)
     }
 
     /// Does what the CPUs have left to the control plane.
@@ -170,9 +188,13 @@ fn bring_up<E: Executor>(
     let queues = reserve(cpus, interface, count)?;
     let handles = queues.iter().map(|queue| queue.napi.clone()).collect();
     let irq = HardIrq::new(handles, interface.link.clone());
-    let opened = interface
-        .nic
-        .open(interface.dev, &interface.config, irq, &queues);
+    let opened = interface.nic.open(
+        interface.dev,
+        &interface.config,
+        irq,
+        &queues,
+        &interface.adaptive,
+    );
     match opened {
         Ok(opened) => attach(cpus, interface, count, queues, opened),
         Err(error) => {
@@ -262,14 +284,46 @@ fn attach<E: Executor>(
             shard.core.set_tx(dev, tx);
         })?;
     }
+    *interface.queues.lock() = queues;
+    if let Some(how) = *interface.interrupts.lock() {
+        allow_interrupts(cpus, interface, how)?;
+    }
     // The interrupts come last: a packet that came in before all CPUs have
     // their part could find no way out.
-    for (queue, record) in queues.iter().enumerate() {
+    for (id, cpu, _) in places(interface) {
         let interface = interface.clone();
-        let id = softnet_nic_hal::QueueId(queue as u16);
-        cpus.exec(record.cpu, move |_, _| interface.nic.unmask_irq(id))?;
+        cpus.exec(cpu, move |_, _| interface.nic.unmask_irq(id))?;
     }
-    *interface.queues.lock() = queues;
+    Ok(())
+}
+
+/// Each queue with its CPU and its NAPI instance.
+fn places(interface: &Interface) -> Vec<(QueueId, usize, NapiHandle)> {
+    let queues = interface.queues.lock();
+    let place =
+        |(id, queue): (usize, &QueueRecord)| (QueueId(id as u16), queue.cpu, queue.napi.clone());
+    queues.iter().enumerate().map(place).collect()
+}
+
+/// Sees to it that each queue interrupts as it was said.
+fn allow_interrupts<E: Executor>(
+    cpus: &mut E,
+    interface: &Arc<Interface>,
+    how: Interrupts,
+) -> Result<(), StackError> {
+    for (id, cpu, napi) in places(interface) {
+        let interface = interface.clone();
+        cpus.exec(cpu, move |shard, _| {
+            shard.softnet.set_deferral(&napi, how.deferral);
+            let interval_us = match how.moderation {
+                Moderation::Fixed(interval_us) => interval_us,
+                Moderation::None | Moderation::Adaptive => 0,
+            };
+            interface.nic.moderate(id, interval_us);
+        })?;
+    }
+    let is_adaptive = how.moderation == Moderation::Adaptive;
+    interface.adaptive.set(is_adaptive);
     Ok(())
 }
 
