@@ -7,6 +7,8 @@
 //! (descriptors go through [`CoherentMemory`], buffers through the `dma_sync`
 //! calls), and time passes only as the device sees it ([`PciDevice::delay_us`]).
 
+pub mod capability;
+
 use alloc::sync::Arc;
 use softnet_dma_ring::{DmaAddr, DmaRegion, MapError};
 
@@ -197,6 +199,9 @@ pub enum BusError {
     /// The vector has a handler already.
     #[error("interrupt vector {0} has a handler already")]
     VectorBusy(u16),
+    /// The bus, or the function, cannot do that.
+    #[error("the bus or the function cannot do that")]
+    Unsupported,
     /// No memory for a device.
     #[error("no DMA memory of {0} bytes")]
     NoMemory(usize),
@@ -298,6 +303,32 @@ pub trait PciDevice: Send + Sync + 'static {
     /// Removes the handler of a vector. When it returns, the handler is not
     /// running and will not be called again. Must not be called from a handler.
     fn free_irq(&self, vector: u16);
+
+    /// Makes a vector interrupt another CPU.
+    ///
+    /// # Errors
+    /// [`BusError::NoVector`], or [`BusError::Unsupported`].
+    fn set_irq_affinity(&self, vector: u16, cpu: usize) -> Result<(), BusError> {
+        let _ = (vector, cpu);
+        Err(BusError::Unsupported)
+    }
+
+    /// Resets the function alone, by the means that it has: all its registers have
+    /// their initial values then. Configuration space, mappings and vectors are
+    /// afterwards as they were before.
+    ///
+    /// # Errors
+    /// [`BusError::Unsupported`] when there is no such means, or
+    /// [`BusError::Gone`].
+    fn reset_function(&self) -> Result<(), BusError> {
+        Err(BusError::Unsupported)
+    }
+
+    /// The offset of a capability in configuration space, by its
+    /// [identifier](capability).
+    fn find_capability(&self, id: u8) -> Option<u16> {
+        capability::find(|offset| self.config_read32(offset), id)
+    }
 
     /// Lets that much time pass for the device, in microseconds.
     fn delay_us(&self, us: u32);

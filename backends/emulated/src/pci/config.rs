@@ -2,8 +2,11 @@
 //! chapter 6).
 
 use super::bus::Identity;
+use super::list::{CapabilityList, Caused};
+use super::messages::MsixControl;
+use super::vector::Route;
 use bitflags::bitflags;
-use softnet_nic_hal::bus::{BarInfo, BarKind, PciIds};
+use softnet_nic_hal::bus::{BarInfo, BarKind, IrqMode, PciIds};
 use softnet_nic_hal::irq::Irq;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
@@ -27,11 +30,30 @@ bitflags! {
         const INTX_DISABLE = 1 << 10;
     }
 
+    /// What the function may do now, by all of its configuration space together.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Live: u32 {
+        /// Answer I/O port accesses.
+        const IO = 1;
+        /// Answer memory accesses.
+        const MEMORY = 1 << 1;
+        /// Do DMA.
+        const MASTER = 1 << 2;
+        /// Assert the pin.
+        const INTX = 1 << 3;
+        /// Send messages of MSI.
+        const MSI = 1 << 4;
+        /// Send messages of MSI-X.
+        const MSIX = 1 << 5;
+    }
+
     /// The status register.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Status: u16 {
         /// The interrupt pin is asserted.
         const INTERRUPT = 1 << 3;
+        /// There is a capability list.
+        const CAPABILITIES = 1 << 4;
         /// 66 MHz capable.
         const MHZ66 = 1 << 5;
         /// A master's access ended without a target.
@@ -48,6 +70,7 @@ pub(super) mod offset {
     pub(in crate::pci) const BAR0: u16 = 0x10;
     pub(in crate::pci) const BAR5: u16 = 0x24;
     pub(in crate::pci) const SUBSYSTEM: u16 = 0x2c;
+    pub(in crate::pci) const CAPABILITIES: u16 = 0x34;
     pub(in crate::pci) const INTERRUPT: u16 = 0x3c;
 }
 
@@ -60,6 +83,7 @@ pub(super) struct ConfigSpace {
     status: AtomicU16,
     cache_line: AtomicU32,
     interrupt_line: AtomicU32,
+    pub(super) list: CapabilityList,
 }
 
 struct Bar {
@@ -111,9 +135,39 @@ impl ConfigSpace {
                 .bars
                 .map(|info| Bar::new(info, index.next().unwrap_or(0), slot)),
             command: AtomicU16::new((Command::IO | Command::MEMORY).bits()),
-            status: AtomicU16::new(Status::MHZ66.bits()),
+            status: AtomicU16::new(0),
             cache_line: AtomicU32::new(0),
             interrupt_line: AtomicU32::new(irq.0 & 0xff),
+            list: CapabilityList::new(&identity.capabilities),
+        }
+    }
+
+    /// What the command register, the power state and the message controls let the
+    /// function do.
+    pub(super) fn live(&self) -> Live {
+        let command = self.command();
+        if !self.list.is_awake() {
+            return Live::empty();
+        }
+        let mut live = Live::empty();
+        live.set(Live::IO, command.contains(Command::IO));
+        live.set(Live::MEMORY, command.contains(Command::MEMORY));
+        live.set(Live::MASTER, command.contains(Command::MASTER));
+        live | self.signals(command)
+    }
+
+    /// One way to interrupt, at most. A message is a write, which takes a master.
+    fn signals(&self, command: Command) -> Live {
+        let master = command.contains(Command::MASTER);
+        let masked = || {
+            let msix = self.list.msix.as_ref();
+            msix.is_some_and(|msix| msix.control().contains(MsixControl::MASK))
+        };
+        match self.list.irq_mode() {
+            IrqMode::Intx if !command.contains(Command::INTX_DISABLE) => Live::INTX,
+            IrqMode::Msi if master => Live::MSI,
+            IrqMode::MsiX if master && !masked() => Live::MSIX,
+            _ => Live::empty(),
         }
     }
 
@@ -143,13 +197,15 @@ impl ConfigSpace {
             offset::CACHE_LINE => self.cache_line.load(Ordering::Relaxed),
             at @ offset::BAR0..=offset::BAR5 => self.bar(at).map_or(0, Bar::read),
             offset::SUBSYSTEM => word(ids.subsystem_vendor, ids.subsystem),
+            offset::CAPABILITIES => self.list.first().into(),
             // MIN_GNT of 0xff quarter microseconds, and pin INTA#.
             offset::INTERRUPT => 0x00ff_0100 | self.interrupt_line.load(Ordering::Relaxed),
-            _ => 0,
+            at => self.list.read(at),
         }
     }
 
-    pub(super) fn write(&self, at: u16, value: u32) {
+    /// Writes the word at `at`; `due` gets the messages that this has released.
+    pub(super) fn write(&self, at: u16, value: u32, due: &mut Vec<Route>) -> Caused {
         match at & !3 {
             offset::COMMAND => {
                 let command = Command::from_bits_truncate(value as u16).bits();
@@ -166,13 +222,28 @@ impl ConfigSpace {
                 }
             }
             offset::INTERRUPT => self.interrupt_line.store(value & 0xff, Ordering::Relaxed),
-            _ => {}
+            at => return self.list.write(at, value, due),
         }
+        Caused::Nothing
+    }
+
+    /// What a reset of the function leaves: nothing is decoded, nothing enabled.
+    pub(super) fn reset(&self) {
+        self.command.store(0, Ordering::Release);
+        self.status.store(0, Ordering::Relaxed);
+        self.cache_line.store(0, Ordering::Relaxed);
+        self.interrupt_line.store(0, Ordering::Relaxed);
+        for bar in &self.bars {
+            bar.write(0);
+        }
+        self.list.reset();
     }
 
     fn status(&self, pin: bool) -> u16 {
-        let pin = if pin { Status::INTERRUPT.bits() } else { 0 };
-        self.status.load(Ordering::Relaxed) | pin
+        let mut status = Status::MHZ66;
+        status.set(Status::INTERRUPT, pin);
+        status.set(Status::CAPABILITIES, self.list.first() != 0);
+        self.status.load(Ordering::Relaxed) | status.bits()
     }
 
     fn bar(&self, at: u16) -> Option<&Bar> {

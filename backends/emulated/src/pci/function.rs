@@ -1,16 +1,18 @@
 //! One PCI function, as its driver and its owner see it.
 
 use super::bus::Identity;
-use super::config::Command;
+use super::config::{Command, Live, offset};
+use super::list::{Caused, ResetBy};
+use super::messages::Part;
 use super::port::{FunctionPort, PciModel, Width};
+use super::saved::Saved;
+use super::vectors::Vectors;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaRegion};
 use softnet_nic_hal::bus::{
     BarInfo, BarKind, BusError, CoherentMemory, IrqMode, IrqVectors, PciDevice, PciIds,
     VectorHandler,
 };
-use softnet_nic_hal::irq::IrqError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A function of a [`PciBus`](super::PciBus). Clones are of the same function.
 #[derive(Clone)]
@@ -24,7 +26,7 @@ struct Inner {
     bars: [Option<BarInfo>; 6],
     port: Arc<FunctionPort>,
     model: Arc<dyn PciModel>,
-    vectors_taken: AtomicBool,
+    vectors: Vectors,
 }
 
 impl PciFunction {
@@ -41,7 +43,7 @@ impl PciFunction {
                 bars: identity.bars,
                 port,
                 model,
-                vectors_taken: AtomicBool::new(false),
+                vectors: Vectors::default(),
             }),
         }
     }
@@ -75,7 +77,7 @@ impl PciFunction {
         self.inner.port.intx.irq()
     }
 
-    fn port(&self) -> &FunctionPort {
+    pub(super) fn port(&self) -> &FunctionPort {
         &self.inner.port
     }
 
@@ -90,15 +92,12 @@ impl PciFunction {
             return false;
         };
         let enable = match info.kind {
-            BarKind::Memory => Command::MEMORY,
-            BarKind::Io => Command::IO,
+            BarKind::Memory => Live::MEMORY,
+            BarKind::Io => Live::IO,
         };
         let len = width.bytes();
         let inside = offset.checked_add(len).is_some_and(|end| end <= info.len);
-        inside
-            && offset.is_multiple_of(len)
-            && self.port().is_present()
-            && self.port().config.command().contains(enable)
+        inside && offset.is_multiple_of(len) && self.port().live().contains(enable)
     }
 
     #[inline]
@@ -106,19 +105,81 @@ impl PciFunction {
         if !self.decodes(bar, offset, width) {
             return u32::MAX;
         }
-        self.inner.model.read(bar, offset, width)
+        match self.port().table_part(bar, offset) {
+            Some(part) => part_of(self.port().table_read(part), offset, width),
+            None => self.inner.model.read(bar, offset, width),
+        }
     }
 
     #[inline]
     fn write(&self, bar: u8, offset: u32, width: Width, value: u32) {
-        if self.decodes(bar, offset, width) {
-            self.inner.model.write(bar, offset, width, value);
+        if !self.decodes(bar, offset, width) {
+            return;
+        }
+        match self.port().table_part(bar, offset) {
+            Some(part) => self.write_table(part, width, value),
+            None => self.inner.model.write(bar, offset, width, value),
         }
     }
+
+    /// The table takes only whole words (*PCI Local Bus Specification* 3.0,
+    /// 6.8.2).
+    fn write_table(&self, part: Part, width: Width, value: u32) {
+        if width == Width::Long {
+            self.port().table_write(part, value);
+        }
+    }
+
+    /// Reads `width` bits of configuration space at `offset`, a multiple of the
+    /// width; all ones elsewhere.
+    #[must_use]
+    pub fn config_read(&self, offset: u16, width: Width) -> u32 {
+        if !u32::from(offset).is_multiple_of(width.bytes()) {
+            return width.mask();
+        }
+        part_of(self.config_read32(offset & !3), offset.into(), width)
+    }
+
+    /// Writes `width` bits of configuration space at `offset`, a multiple of the
+    /// width; nothing elsewhere.
+    pub fn config_write(&self, offset: u16, width: Width, value: u32) {
+        if !u32::from(offset).is_multiple_of(width.bytes()) {
+            return;
+        }
+        let at = offset & !3;
+        let shift = u32::from(offset & 3) * 8;
+        let mut rest = self.config_read32(at);
+        if at == offset::COMMAND {
+            // What is not written of the status register must not be cleared.
+            rest &= 0xffff;
+        }
+        let mask = width.mask() << shift;
+        self.config_write32(at, rest & !mask | value << shift & mask);
+    }
+
+    /// Looks at the interrupt pin again, since whoever takes its interrupts lets
+    /// them through again.
+    pub fn check_interrupt(&self) {
+        self.inner.model.check_pin();
+    }
+
+    /// Resets the function alone, without the care for its configuration space
+    /// that [`PciDevice::reset_function`] takes.
+    fn reset(&self) {
+        self.port().change(|port, _| port.config.reset());
+        self.inner.model.quiesce();
+        self.inner.model.reset();
+    }
+}
+
+/// The part of a word that such an access is of.
+fn part_of(word: u32, offset: u32, width: Width) -> u32 {
+    word >> ((offset & 3) * 8) & width.mask()
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.vectors.free(&self.port);
         let intx = &self.port.intx;
         intx.table().release(intx.irq());
     }
@@ -159,13 +220,16 @@ impl PciDevice for PciFunction {
         if !port.is_present() {
             return;
         }
-        let before = port.config.command();
-        port.config.write(offset, value);
-        let now = port.config.command();
-        if before.contains(Command::MASTER) != now.contains(Command::MASTER) {
+        let before = port.live();
+        if port.config_write(offset, value) == Caused::Reset {
+            self.reset();
+            return;
+        }
+        let now = port.live();
+        if (before ^ now).contains(Live::MASTER) {
             self.inner.model.quiesce();
         }
-        if before.contains(Command::INTX_DISABLE) && !now.contains(Command::INTX_DISABLE) {
+        if (now - before).contains(Live::INTX) {
             self.inner.model.check_pin();
         }
     }
@@ -199,7 +263,7 @@ impl PciDevice for PciFunction {
     }
 
     fn set_bus_master(&self, enable: bool) {
-        self.port().config.set_command(Command::MASTER, enable);
+        self.port().set_command(Command::MASTER, enable);
         self.inner.model.quiesce();
     }
 
@@ -227,18 +291,12 @@ impl PciDevice for PciFunction {
         if !self.port().is_present() {
             return Err(BusError::Gone);
         }
-        if max == 0 || !modes.contains(&IrqMode::Intx) {
-            return Err(BusError::NoIrq);
-        }
-        self.inner.vectors_taken.store(true, Ordering::Release);
-        Ok(IrqVectors {
-            mode: IrqMode::Intx,
-            count: 1,
-        })
+        let inner = &self.inner;
+        inner.vectors.alloc(&inner.port, &inner.name, max, modes)
     }
 
     fn free_irq_vectors(&self) {
-        self.inner.vectors_taken.store(false, Ordering::Release);
+        self.inner.vectors.free(self.port());
     }
 
     fn request_irq(
@@ -248,26 +306,39 @@ impl PciDevice for PciFunction {
         affinity: usize,
         handler: Arc<dyn VectorHandler>,
     ) -> Result<(), BusError> {
-        if vector != 0 || !self.inner.vectors_taken.load(Ordering::Acquire) {
-            return Err(BusError::NoVector(vector));
-        }
-        let intx = &self.port().intx;
-        let requested = intx
-            .table()
-            .request(intx.irq(), vector, name, affinity, handler);
-        requested.map_err(|error| match error {
-            IrqError::Busy(_) => BusError::VectorBusy(vector),
-            _ => BusError::NoVector(vector),
-        })?;
+        let vectors = &self.inner.vectors;
+        vectors.request(self.port(), vector, name, affinity, handler)?;
         self.inner.model.check_pin();
         Ok(())
     }
 
     fn free_irq(&self, vector: u16) {
-        if vector == 0 {
-            let intx = &self.port().intx;
-            intx.table().free(intx.irq());
+        self.inner.vectors.free_irq(self.port(), vector);
+    }
+
+    fn set_irq_affinity(&self, vector: u16, cpu: usize) -> Result<(), BusError> {
+        let vectors = &self.inner.vectors;
+        vectors.set_affinity(self.port(), vector, cpu)
+    }
+
+    fn reset_function(&self) -> Result<(), BusError> {
+        if !self.port().is_present() {
+            return Err(BusError::Gone);
         }
+        let by = self.port().config.list.reset_by();
+        let by = by.ok_or(BusError::Unsupported)?;
+        let saved = Saved::of(self);
+        match by {
+            ResetBy::Flr(at, bits) => {
+                self.config_write32(at, self.config_read32(at) | bits);
+            }
+            ResetBy::Power(at) => {
+                self.config_write32(at + 4, 3);
+                self.config_write32(at + 4, 0);
+            }
+        }
+        saved.restore(self);
+        Ok(())
     }
 
     fn delay_us(&self, us: u32) {

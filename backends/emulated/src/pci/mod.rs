@@ -5,8 +5,13 @@ mod capabilities;
 mod config;
 mod function;
 mod intx;
+mod list;
+mod messages;
 mod port;
+mod saved;
 mod signals;
+mod vector;
+mod vectors;
 
 pub use bus::{AttachError, Identity, PciBus};
 pub use capabilities::{MsiLayout, MsixLayout, PciCapabilities};

@@ -1,12 +1,16 @@
 //! What the bus is to a device model.
 
-use super::config::{Command, ConfigSpace, Status};
+use super::config::{Command, ConfigSpace, Live, Status};
 use super::intx::Intx;
+use super::list::Caused;
+use super::messages::Part;
+use super::vector::Route;
 use crate::quiesce::{Snapshot, Versioned};
+use arc_swap::ArcSwap;
 use softnet_dma_ring::{DmaDomain, DmaFault, DmaRegion, MapError};
 use softnet_nic_hal::bus::IrqMode;
 use softnet_nic_hal::irq::{Irq, IrqTable};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How wide a register access is.
@@ -79,6 +83,13 @@ pub struct FunctionPort {
     pub(super) config: ConfigSpace,
     pub(super) intx: Intx,
     present: AtomicBool,
+    /// [`Live`], as the last change of the configuration left it.
+    live: AtomicU32,
+    /// Held while the configuration changes. No handler is called meanwhile.
+    changing: Mutex<()>,
+    irqs: Arc<IrqTable>,
+    /// The interrupt line of each vector of messages.
+    lines: ArcSwap<Vec<Irq>>,
     domain: Versioned<DmaDomain>,
     faults: AtomicU64,
     last_fault: Mutex<Option<DmaFault>>,
@@ -99,10 +110,15 @@ impl DmaView {
 
 impl FunctionPort {
     pub(super) fn new(config: ConfigSpace, irqs: Arc<IrqTable>, irq: Irq) -> Self {
+        let live = AtomicU32::new(config.live().bits());
         Self {
             config,
-            intx: Intx::new(irqs, irq),
+            intx: Intx::new(Arc::clone(&irqs), irq),
             present: AtomicBool::new(true),
+            live,
+            changing: Mutex::default(),
+            irqs,
+            lines: ArcSwap::default(),
             domain: Versioned::default(),
             faults: AtomicU64::new(0),
             last_fault: Mutex::default(),
@@ -118,7 +134,7 @@ impl FunctionPort {
     /// Whether the function may do DMA.
     #[must_use]
     pub fn may_master(&self) -> bool {
-        self.is_present() && self.config.command().contains(Command::MASTER)
+        self.live().contains(Live::MASTER)
     }
 
     /// Brings a model's copy of its mappings up to date. To be called when the
@@ -147,26 +163,117 @@ impl FunctionPort {
     /// system has set it up.
     #[must_use]
     pub fn irq_mode(&self) -> IrqMode {
-        IrqMode::Intx
+        self.config.list.irq_mode()
     }
 
     /// Sends the message of one vector, of MSI-X or MSI; nothing while the function
     /// is to use its pin. A message that is masked, or that the function may not
     /// send as it does not master the bus, stays pending until it can be sent.
-    /// Returns whether this thread called the handler.
+    /// Returns whether this thread sent it, and so may have called the handler.
     ///
     /// The model must hold none of its locks.
     pub fn message(&self, vector: u16) -> bool {
-        let _ = vector;
-        false
+        let list = &self.config.list;
+        let route = match self.irq_mode() {
+            IrqMode::MsiX => list.msix.as_ref().and_then(|msix| msix.message(vector)),
+            IrqMode::Msi => list.msi.as_ref().and_then(|msi| msi.message(vector)),
+            IrqMode::Intx => None,
+        };
+        route.inspect(|route| self.send(*route)).is_some()
+    }
+
+    fn send(&self, route: Route) {
+        let line = self.lines.load().get(usize::from(route.0)).copied();
+        match line {
+            Some(line) => {
+                self.irqs.deliver(line);
+            }
+            None => self.config.raise_status(Status::RECEIVED_MASTER_ABORT),
+        }
+    }
+
+    fn send_all(&self, due: Vec<Route>) {
+        for route in due {
+            self.send(route);
+        }
+    }
+
+    pub(super) fn set_lines(&self, lines: Vec<Irq>) -> Arc<Vec<Irq>> {
+        self.lines.swap(Arc::new(lines))
+    }
+
+    pub(super) fn irqs(&self) -> &IrqTable {
+        &self.irqs
+    }
+
+    pub(super) fn line(&self, vector: u16) -> Option<Irq> {
+        self.lines.load().get(usize::from(vector)).copied()
+    }
+
+    pub(super) fn live(&self) -> Live {
+        Live::from_bits_retain(self.live.load(Ordering::Acquire))
     }
 
     pub(super) fn may_interrupt(&self) -> bool {
-        self.is_present() && !self.config.command().contains(Command::INTX_DISABLE)
+        self.live().contains(Live::INTX)
     }
 
     pub(super) fn remove(&self) {
-        self.present.store(false, Ordering::Release);
+        self.change(|port, _| port.present.store(false, Ordering::Release));
+    }
+
+    /// Changes the configuration, and then sends the messages that this has
+    /// released, which `change` adds to.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&Self, &mut Vec<Route>) -> R) -> R {
+        let mut due = Vec::new();
+        let changing = lock(&self.changing);
+        let result = change(self, &mut due);
+        self.settle(&mut due);
+        drop(changing);
+        self.send_all(due);
+        result
+    }
+
+    fn settle(&self, due: &mut Vec<Route>) {
+        let mut live = Live::empty();
+        if self.is_present() {
+            live = self.config.live();
+        }
+        self.live.store(live.bits(), Ordering::Release);
+        if let Some(msi) = &self.config.list.msi {
+            msi.set_open(live.contains(Live::MSI), due);
+        }
+        if let Some(msix) = &self.config.list.msix {
+            msix.set_open(live.contains(Live::MSIX), due);
+        }
+    }
+
+    pub(super) fn config_write(&self, at: u16, value: u32) -> Caused {
+        self.change(|port, due| port.config.write(at, value, due))
+    }
+
+    pub(super) fn set_command(&self, bits: Command, on: bool) {
+        self.change(|port, _| port.config.set_command(bits, on));
+    }
+
+    /// The part of a BAR that the bus answers for.
+    pub(super) fn table_part(&self, bar: u8, offset: u32) -> Option<Part> {
+        self.config.list.msix.as_ref()?.part(bar, offset)
+    }
+
+    pub(super) fn table_read(&self, part: Part) -> u32 {
+        let msix = self.config.list.msix.as_ref();
+        msix.map_or(u32::MAX, |msix| msix.read(part))
+    }
+
+    pub(super) fn table_write(&self, part: Part, value: u32) {
+        let Some(msix) = &self.config.list.msix else {
+            return;
+        };
+        let changing = lock(&self.changing);
+        let due = msix.write(part, value);
+        drop(changing);
+        self.send_all(due.into_iter().collect());
     }
 
     pub(super) fn map(&self, region: &DmaRegion) -> Result<(), MapError> {
