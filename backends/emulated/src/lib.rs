@@ -6,6 +6,7 @@ mod doorbell;
 pub mod e1000;
 mod fifo;
 mod model;
+pub mod ne2000;
 pub mod offload;
 pub mod pci;
 mod quiesce;
@@ -15,5 +16,6 @@ mod thread;
 
 pub use e1000::{E1000, E1000Config};
 pub use model::{DeviceModel, ModelCounters, Monitor, Step};
+pub use ne2000::{Ne2000, Ne2000Config};
 pub use pci::{PciBus, PciFunction};
 pub use thread::{DeviceThread, NowNs};
