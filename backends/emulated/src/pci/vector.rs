@@ -115,6 +115,136 @@ impl Vector {
     }
 }
 
+/// Each of these changes was made on purpose, and made a model fail:
+///
+/// - a message that looks first, and then sets its bit in a second exchange;
+/// - an end of a hold that does not look at the message, or that looks before it
+///   lets messages through;
+/// - a message that is sent and stays pending;
+/// - either half of the exchange `Relaxed`.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::{model, thread};
+
+    /// A vector, the cause of its message, which nothing but the vector orders,
+    /// and how often a message was sent by each route.
+    struct Chip {
+        vector: Vector,
+        cause: UnsafeCell<u32>,
+        sent: [AtomicU32; 3],
+    }
+
+    impl Chip {
+        fn shared() -> Arc<Self> {
+            let vector = Vector::new();
+            vector.set_route(Route(1));
+            vector.lift(Hold::Function);
+            Arc::new(Self {
+                vector,
+                cause: UnsafeCell::new(0),
+                sent: [0; 3].map(AtomicU32::new),
+            })
+        }
+
+        fn free() -> Arc<Self> {
+            let chip = Self::shared();
+            chip.vector.lift(Hold::Mask);
+            chip
+        }
+
+        fn happen(&self) {
+            self.cause.with_mut(|_| ());
+            self.go(self.vector.message());
+        }
+
+        /// The handler looks at the cause.
+        fn go(&self, route: Option<Route>) {
+            if let Some(Route(number)) = route {
+                self.cause.with(|_| ());
+                self.sent[usize::from(number)].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        fn sent(&self) -> [u32; 3] {
+            [0, 1, 2].map(|route: usize| self.sent[route].load(Ordering::Relaxed))
+        }
+    }
+
+    fn on(chip: &Arc<Chip>, act: fn(&Chip)) -> thread::JoinHandle<()> {
+        let chip = Arc::clone(chip);
+        thread::spawn(move || act(&chip))
+    }
+
+    /// Race: a message while the vector is unmasked.
+    #[test]
+    fn a_message_that_meets_the_unmask_is_sent_once() {
+        model(|| {
+            let chip = Chip::shared();
+            let sender = on(&chip, Chip::happen);
+            chip.go(chip.vector.lift(Hold::Mask));
+            sender.join().unwrap();
+            assert_eq!(chip.sent(), [0, 1, 0]);
+        });
+    }
+
+    /// Race: a message while both reasons to hold it end, on two threads.
+    #[test]
+    fn a_message_that_meets_both_ends_of_its_hold_is_sent_once() {
+        model(|| {
+            let chip = Chip::shared();
+            chip.vector.hold(Hold::Function);
+            let sender = on(&chip, Chip::happen);
+            let opener = on(&chip, |chip| chip.go(chip.vector.lift(Hold::Function)));
+            chip.go(chip.vector.lift(Hold::Mask));
+            for other in [sender, opener] {
+                other.join().unwrap();
+            }
+            assert_eq!(chip.sent(), [0, 1, 0]);
+        });
+    }
+
+    /// Race: a message while the driver masks the vector, leads it elsewhere, and
+    /// unmasks it again.
+    #[test]
+    fn a_message_goes_the_old_way_or_the_new_one() {
+        model(|| {
+            let chip = Chip::free();
+            let sender = on(&chip, Chip::happen);
+            chip.vector.hold(Hold::Mask);
+            chip.vector.set_route(Route(2));
+            chip.go(chip.vector.lift(Hold::Mask));
+            sender.join().unwrap();
+            let sent = chip.sent();
+            assert!(sent == [0, 1, 0] || sent == [0, 0, 1], "{sent:?}");
+            assert!(!chip.vector.is_pending());
+        });
+    }
+
+    /// Race: two threads send, and a third unmasks: whoever sent last, a handler
+    /// has been called since.
+    #[test]
+    fn of_two_messages_none_is_left_behind() {
+        model(|| {
+            let chip = Chip::shared();
+            let send = |chip: &Chip| {
+                let route = chip.vector.message();
+                chip.go(route);
+            };
+            let others = [on(&chip, send), on(&chip, send)];
+            chip.go(chip.vector.lift(Hold::Mask));
+            for other in others {
+                other.join().unwrap();
+            }
+            let [nowhere, sent, other] = chip.sent();
+            assert!((1..=2).contains(&sent) && nowhere + other == 0);
+            assert!(!chip.vector.is_pending());
+        });
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
