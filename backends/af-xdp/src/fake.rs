@@ -5,7 +5,7 @@
 //! Like a kernel, this one believes nothing: it takes an address for what it is, and
 //! reaches the bytes through the pool's region alone.
 
-use crate::ring::{Descriptor, KernelCounters, RxQueue, TxQueue, View, Wake};
+use crate::ring::{Descriptor, KernelCounters, METADATA_LEN, RxQueue, TxQueue, View, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use rustix::event::{EventfdFlags, eventfd};
 use softnet_dma_ring::DmaRegion;
@@ -127,6 +127,10 @@ pub(crate) struct FakeSocket {
     halves: Counter,
     /// What a wake-up answers.
     pub(crate) busy: AtomicBool,
+    /// The memory was registered with room for metadata.
+    pub(crate) room: AtomicBool,
+    /// When packets leave, where they ask.
+    pub(crate) now: Counter,
     no_chunk: Counter,
     ready: OwnedFd,
 }
@@ -151,6 +155,8 @@ impl FakeSocket {
             fed: AtomicBool::new(true),
             halves: Counter::new(2),
             busy: AtomicBool::new(false),
+            room: AtomicBool::new(false),
+            now: Counter::new(0),
             no_chunk: Counter::new(0),
             ready: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
         });
@@ -201,6 +207,7 @@ impl FakeSocket {
             self.region
                 .read_bytes(part.addr as usize, &mut bytes)
                 .unwrap();
+            self.heed(part, &mut bytes);
             packet.extend(bytes);
             assert_eq!(self.completion.produce([part].into_iter()), 1);
             if !part.is_continued() {
@@ -208,6 +215,47 @@ impl FakeSocket {
             }
         }
     }
+}
+
+impl FakeSocket {
+    /// Does what the metadata before a packet asks for, as Linux does in copy mode with
+    /// `XDP_UMEM_TX_SW_CSUM`.
+    fn heed(&self, part: Descriptor, bytes: &mut [u8]) {
+        let order = std::sync::atomic::Ordering::Relaxed;
+        let asks = part.options & Descriptor::METADATA != 0;
+        let within = part.addr % self.chunk;
+        if self.room.load(order) {
+            assert!(within >= METADATA_LEN as u64, "tx_invalid_descs");
+        } else {
+            assert!(!asks, "tx_invalid_descs");
+        }
+        if !asks {
+            return;
+        }
+        let at = part.addr as usize - METADATA_LEN;
+        let mut metadata = [0; METADATA_LEN];
+        self.region.read_bytes(at, &mut metadata).unwrap();
+        let word = |at: usize| u16::from_ne_bytes([metadata[at], metadata[at + 1]]);
+        let flags = word(0);
+        if flags & 2 != 0 {
+            sum(bytes, usize::from(word(8)), usize::from(word(10)));
+        }
+        if flags & 1 != 0 {
+            let now = self.now.load(order).to_ne_bytes();
+            self.region.write_bytes(at + 8, &now).unwrap();
+        }
+    }
+}
+
+/// Stores the checksum over all that is behind `start` (RFC 1071), by its definition.
+fn sum(packet: &mut [u8], start: usize, offset: usize) {
+    let of_byte = |(at, &byte): (usize, &u8)| u32::from(byte) << (8 * ((at + 1) % 2));
+    let mut sum: u32 = packet[start..].iter().enumerate().map(of_byte).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let place = start + offset;
+    packet[place..place + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
 /// Fill and RX ring of a socket.

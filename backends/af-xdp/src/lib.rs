@@ -24,6 +24,7 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 pub mod handover;
+mod maker;
 mod mode;
 pub mod netlink;
 mod nic;
@@ -39,4 +40,4 @@ mod xsk;
 pub use error::{AfXdpError, Refusal, UmemError};
 pub use mode::{Mode, ModeChoice, UnknownMode};
 pub use nic::{AfXdpConfig, AfXdpNic, Facts, Kernel, Linux, Memory, Nic, Opened, OpenedOf, Socket};
-pub use umem::{ChunkSize, Pages, Umem, UmemConfig};
+pub use umem::{ChunkSize, Pages, TxMetadata, Umem, UmemConfig};

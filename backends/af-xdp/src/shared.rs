@@ -1,5 +1,6 @@
-//! The rings of XDP sockets that one process makes and another one uses. All unsafe
-//! operations of the hand-over are here.
+//! The rings of XDP sockets that libxdp did not make: those that one process makes and
+//! another one uses, and those on memory that libxdp cannot register. All unsafe
+//! operations on them are here.
 //!
 //! Making and using a socket are apart: [`SharedMemory`] is what the maker registers as
 //! UMEM, and what the user has its frames in; [`SharedRx`] and [`SharedTx`] are a
@@ -14,10 +15,11 @@
 //! of the other side's index leads out of the array. The indices lie in the kernel's
 //! memory, which loom does not model: they are `core`'s atomics.
 
-use crate::ring::{Descriptor, RxQueue, TxQueue, Wake};
+use crate::ring::{Descriptor, METADATA_LEN, RxQueue, TxQueue, Wake};
+use crate::umem::TxMetadata;
 use crate::view::SocketView;
 use crate::xsk::{wake_rx, wake_tx};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use rustix::net::sockopt::{self, set_xdp_umem_reg};
 use rustix::net::xdp::{
     XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING,
@@ -56,6 +58,17 @@ impl Mapping {
         Ok(Self { base, len })
     }
 
+    /// Maps memory of this process alone.
+    fn anonymous(len: usize, huge_pages: bool) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let mut flags = MapFlags::PRIVATE | MapFlags::POPULATE;
+        flags.set(MapFlags::HUGETLB, huge_pages);
+        // SAFETY: as in `new`.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, flags) }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { base, len })
+    }
+
     /// The place of a `T` at `offset` bytes.
     pub(crate) fn at<T>(&self, offset: u64) -> io::Result<NonNull<T>> {
         self.array(offset, 1)
@@ -84,7 +97,20 @@ impl Drop for Mapping {
     }
 }
 
-/// Memory for a UMEM, which two processes have mapped.
+/// `XDP_UMEM_TX_SW_CSUM` and `XDP_UMEM_TX_METADATA_LEN` (if_xdp.h, Linux 6.8 and 6.11).
+const UMEM_TX_SW_CSUM: u32 = 1 << 1;
+const UMEM_TX_METADATA_LEN: u32 = 1 << 2;
+
+/// The flags of a registration, and the bytes before each packet.
+const fn registration(metadata: TxMetadata) -> (u32, usize) {
+    match metadata {
+        TxMetadata::Off => (0, 0),
+        TxMetadata::Room => (UMEM_TX_METADATA_LEN, METADATA_LEN),
+        TxMetadata::SoftwareChecksum => (UMEM_TX_METADATA_LEN | UMEM_TX_SW_CSUM, METADATA_LEN),
+    }
+}
+
+/// Memory for a UMEM, which two processes may have mapped.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     mapping: Mapping,
@@ -97,27 +123,39 @@ impl SharedMemory {
         Ok(Self { mapping })
     }
 
+    /// Maps `len` bytes that no other process has.
+    pub(crate) fn of_process(len: usize, huge_pages: bool) -> io::Result<Self> {
+        let mapping = Mapping::anonymous(len, huge_pages)?;
+        Ok(Self { mapping })
+    }
+
     /// Makes it the UMEM of a new socket.
-    pub(crate) fn register(&self, socket: BorrowedFd<'_>, chunk_size: u32) -> io::Result<()> {
+    pub(crate) fn register(
+        &self,
+        socket: BorrowedFd<'_>,
+        chunk_size: u32,
+        metadata: TxMetadata,
+    ) -> io::Result<()> {
+        let (flags, metadata_len) = registration(metadata);
         let memory = XdpUmemReg {
             addr: self.mapping.base.addr().get() as u64,
             len: self.mapping.len as u64,
             chunk_size,
             headroom: 0,
-            flags: XdpUmemRegFlags::empty(),
-            tx_metadata_len: 0,
+            flags: XdpUmemRegFlags::from_bits_retain(flags),
+            tx_metadata_len: metadata_len as u32,
         };
         Ok(set_xdp_umem_reg(socket, memory)?)
     }
 
-    /// The memory as a region for frames.
-    pub(crate) fn into_region(self) -> DmaRegion {
+    /// The memory as a region for frames. It may be taken once.
+    pub(crate) fn into_region(self: Arc<Self>) -> DmaRegion {
         let (base, len) = (self.mapping.base, self.mapping.len);
         let dma = DmaAddr(base.addr().get() as u64);
         // SAFETY: the mapping lives as long as the region, has that length, starts at a
-        // page, and nobody else in this process makes references to it: it was moved in.
-        // The other process, which is the privileged one, registers it and does not touch
-        // it.
+        // page, and nobody else in this process makes references to it: who has the
+        // memory too registers it, and does not touch it. That also goes for the other
+        // process, which is the privileged one.
         unsafe { DmaRegion::from_foreign(base, len, dma, Box::new(self)) }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::error::UmemError;
 use crate::handover::{Connection, Granted};
+use crate::maker::OwnMemory;
 use crate::ring::Layout;
 use crate::xsk::{MemoryShape, XDP_HEADROOM, XskMemory};
 use softnet_dma_ring::{DmaRegion, FramePool, PoolConfig};
@@ -38,6 +39,23 @@ impl ChunkSize {
     }
 }
 
+/// Whether a UMEM has room for metadata before each packet that is sent, by which a
+/// sender leaves its checksum to the device or asks when it left
+/// (Documentation/networking/xsk-tx-metadata.rst; Linux 6.11 and later).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TxMetadata {
+    /// It has none. Its sockets are made by xsk-rs.
+    #[default]
+    Off,
+    /// It has, and what driver and kernel can do is used. libxdp cannot register such
+    /// memory: its sockets are made by this crate itself.
+    Room,
+    /// As `Room`; and where the kernel copies, it computes the checksums in software
+    /// (`XDP_UMEM_TX_SW_CSUM`), whatever the driver: a way to try the metadata, and no
+    /// faster than the stack's own checksums.
+    SoftwareChecksum,
+}
+
 /// The shape of a UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UmemConfig {
@@ -55,11 +73,13 @@ pub struct UmemConfig {
     pub side_frames: u32,
     /// The longest packet that such a frame holds, in bytes.
     pub side_packet: u32,
+    /// Whether there is room for metadata, if the kernel allows it.
+    pub tx_metadata: TxMetadata,
 }
 
 impl Default for UmemConfig {
-    /// 4096 chunks of 2048 bytes, rings of 2048, and 512 side frames for packets of a
-    /// chunk's length.
+    /// 4096 chunks of 2048 bytes, rings of 2048, 512 side frames for packets of a
+    /// chunk's length, and no room for metadata.
     fn default() -> Self {
         Self {
             chunks: 4096,
@@ -68,6 +88,7 @@ impl Default for UmemConfig {
             huge_pages: true,
             side_frames: 512,
             side_packet: 1792,
+            tx_metadata: TxMetadata::Off,
         }
     }
 }
@@ -137,7 +158,9 @@ pub enum Pages {
 #[derive(Debug)]
 pub(crate) enum Backing {
     /// This process, by xsk-rs.
-    Own(Arc<XskMemory>),
+    Xsk(Arc<XskMemory>),
+    /// This process, by itself, for each opening of a NIC.
+    Own(Arc<OwnMemory>),
     /// A helper.
     Helper(Arc<Granted>),
 }
@@ -148,6 +171,8 @@ pub(crate) struct Parts {
     pub(crate) shape: MemoryShape,
     pub(crate) region: DmaRegion,
     pub(crate) pages: Pages,
+    /// The room for metadata, or why there is none.
+    pub(crate) metadata: io::Result<TxMetadata>,
 }
 
 /// The UMEM of a stack. Its memory lives until the last frame of it is home.
@@ -159,6 +184,7 @@ pub struct Umem {
     side: Option<FramePool>,
     layout: Layout,
     pages: Pages,
+    metadata: io::Result<TxMetadata>,
     long_packet: Option<u32>,
 }
 
@@ -169,15 +195,12 @@ impl Umem {
     /// [`UmemError`] when the shape makes no sense or the kernel refuses.
     pub fn new(config: UmemConfig) -> Result<Arc<Self>, UmemError> {
         config.check()?;
-        let (memory, pages) = memory(&config)?;
-        let shape = memory.shape();
-        let refused = |source| UmemError::refused(shape.bytes(), source);
-        let region = memory.region().map_err(refused)?;
-        let parts = Parts {
-            backing: Backing::Own(memory),
-            shape,
-            region,
-            pages,
+        let parts = match config.tx_metadata {
+            TxMetadata::Off => by_xsk_rs(&config, Ok(TxMetadata::Off))?,
+            asked => match own(&config, asked) {
+                Ok(parts) => parts,
+                Err(refused) => by_xsk_rs(&config, Err(refused))?,
+            },
         };
         Self::assemble(&config, parts).map(Arc::new)
     }
@@ -190,7 +213,10 @@ impl Umem {
     /// [`UmemError`] when the shape makes no sense or the helper refuses.
     pub fn from_helper(config: UmemConfig, helper: Connection) -> Result<Arc<Self>, UmemError> {
         config.check()?;
-        let parts = helper.memory(&config)?;
+        let mut parts = helper.memory(&config)?;
+        if config.tx_metadata != TxMetadata::Off {
+            parts.metadata = Err(io::Error::other("a helper's memory has no room for it"));
+        }
         Self::assemble(&config, parts).map(Arc::new)
     }
 
@@ -209,6 +235,7 @@ impl Umem {
             side: side_pool(config)?,
             layout,
             pages: parts.pages,
+            metadata: parts.metadata,
             long_packet: config.long_packet(),
         })
     }
@@ -230,6 +257,15 @@ impl Umem {
     #[must_use]
     pub fn pages(&self) -> &Pages {
         &self.pages
+    }
+
+    /// The room for metadata that it has; the kernel's reason where it was asked for
+    /// and there is none.
+    ///
+    /// # Errors
+    /// That reason.
+    pub fn tx_metadata(&self) -> Result<TxMetadata, &io::Error> {
+        self.metadata.as_ref().copied()
     }
 
     /// The longest packet that fits one chunk, in bytes.
@@ -265,19 +301,46 @@ impl Umem {
     }
 }
 
-fn memory(config: &UmemConfig) -> Result<(Arc<XskMemory>, Pages), UmemError> {
+/// Tries huge pages first, if they are asked for.
+fn on_pages<M>(
+    config: &UmemConfig,
+    make: impl Fn(MemoryShape) -> io::Result<M>,
+) -> io::Result<(M, MemoryShape, Pages)> {
     let plain = config.shape(false);
-    let pages = if config.huge_pages {
-        match XskMemory::new(config.shape(true)) {
-            Ok(memory) => return Ok((memory, Pages::Huge)),
-            Err(error) => Pages::NoHuge(error),
-        }
-    } else {
-        Pages::Ordinary
-    };
-    let memory =
-        XskMemory::new(plain).map_err(|source| UmemError::refused(plain.bytes(), source))?;
-    Ok((memory, pages))
+    if !config.huge_pages {
+        return Ok((make(plain)?, plain, Pages::Ordinary));
+    }
+    let huge = config.shape(true);
+    match make(huge) {
+        Ok(memory) => Ok((memory, huge, Pages::Huge)),
+        Err(error) => Ok((make(plain)?, plain, Pages::NoHuge(error))),
+    }
+}
+
+fn by_xsk_rs(config: &UmemConfig, metadata: io::Result<TxMetadata>) -> Result<Parts, UmemError> {
+    let refused = |source| UmemError::refused(config.shape(false).bytes(), source);
+    let (memory, shape, pages) = on_pages(config, XskMemory::new).map_err(refused)?;
+    let region = memory.region().map_err(refused)?;
+    Ok(Parts {
+        backing: Backing::Xsk(memory),
+        shape,
+        region,
+        pages,
+        metadata,
+    })
+}
+
+/// Memory with room for metadata.
+fn own(config: &UmemConfig, metadata: TxMetadata) -> io::Result<Parts> {
+    let make = |shape| OwnMemory::new(shape, metadata);
+    let (memory, shape, pages) = on_pages(config, make)?;
+    Ok(Parts {
+        region: memory.region(),
+        backing: Backing::Own(memory),
+        shape,
+        pages,
+        metadata: Ok(metadata),
+    })
 }
 
 fn side_pool(config: &UmemConfig) -> Result<Option<FramePool>, UmemError> {

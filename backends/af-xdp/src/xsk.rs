@@ -138,10 +138,6 @@ impl XskMemory {
         })
     }
 
-    pub(crate) fn shape(&self) -> MemoryShape {
-        self.shape
-    }
-
     fn sockets(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use crate::mode::{Mode, ModeChoice};
 use crate::nic::{Attached, Found, Halves, STEPS};
 use crate::shared::{SharedMemory, map_rings};
 use crate::socket::{SocketRx, SocketTx};
-use crate::umem::{Backing, Pages, Parts, UmemConfig};
+use crate::umem::{Backing, Pages, Parts, TxMetadata, UmemConfig};
 use crate::xsk::MemoryShape;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -129,8 +129,9 @@ impl Connection {
         Ok(Parts {
             backing: Backing::Helper(Arc::new(granted)),
             shape,
-            region: handed.memory.into_region(),
+            region: Arc::new(handed.memory).into_region(),
             pages,
+            metadata: Ok(TxMetadata::Off),
         })
     }
 }

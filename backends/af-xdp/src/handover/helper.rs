@@ -3,18 +3,17 @@
 use super::wire::{self, MAX_QUEUES, MemoryRequest, RefusedMode, Reply, Request, VERSION};
 use crate::bpf::{Capability, Denied, Existing, MultiBuffer, Program, ProgramOptions};
 use crate::error::Refusal;
+use crate::maker::{Maker, SocketShape, xdp_socket};
 use crate::mode::{Mode, ModeChoice};
 use crate::netlink::{Interface, NetlinkError};
-use crate::nic::{Binder, Found, Opening};
+use crate::nic::{Found, Opening};
 use crate::shared::SharedMemory;
+use crate::umem::TxMetadata;
 use rustix::fs::{MemfdFlags, Mode as FileMode, SealFlags};
 use rustix::io::Errno;
-use rustix::net::sockopt;
-use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::Uid;
 use softnet_nic_hal::NicError;
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -187,11 +186,6 @@ fn is_left_behind(address: &SocketAddrUnix) -> io::Result<bool> {
     Ok(rustix::net::connect(&probe, address) == Err(Errno::CONNREFUSED))
 }
 
-fn xdp_socket() -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC;
-    socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)
-}
-
 /// An answer and what goes with it.
 struct Answer {
     reply: Reply,
@@ -226,6 +220,17 @@ struct Handed {
     memory: SharedMemory,
     program: Program,
     index: u32,
+}
+
+impl Handed {
+    fn sockets(&self) -> SocketShape {
+        SocketShape {
+            chunk_size: self.shape.chunk_size,
+            ring: self.shape.ring,
+            multi_buffer: self.shape.multi_buffer,
+            metadata: TxMetadata::Off,
+        }
+    }
 }
 
 impl Session<'_> {
@@ -284,10 +289,7 @@ impl Session<'_> {
             program: &handed.program,
             existing: self.config.existing,
             modes: mode.map_or(ModeChoice::Best, ModeChoice::Only),
-            binder: Sharing {
-                handed,
-                first: RefCell::default(),
-            },
+            binder: Maker::new(&handed.memory, handed.sockets(), handed.index),
         };
         match opening.open(queues) {
             Ok(found) => Ok(opened(found)),
@@ -332,70 +334,4 @@ fn program(interface: &Interface, multi_buffer: bool) -> Result<Program, Refused
         ..ProgramOptions::default()
     };
     Ok(Program::load(&options)?)
-}
-
-/// Makes sockets on memory that another process will use: the first has the UMEM
-/// registered, the others share it.
-struct Sharing<'a> {
-    handed: &'a Handed,
-    first: RefCell<Option<OwnedFd>>,
-}
-
-impl Sharing<'_> {
-    fn flags(&self, mode: Mode) -> SocketAddrXdpFlags {
-        let mut flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
-        flags |= match mode {
-            Mode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
-            Mode::Copy | Mode::Skb => SocketAddrXdpFlags::XDP_COPY,
-        };
-        flags.set(
-            SocketAddrXdpFlags::XDP_USE_SG,
-            self.handed.shape.multi_buffer,
-        );
-        flags
-    }
-
-    fn make_rings(&self, socket: &OwnedFd) -> io::Result<()> {
-        let slots = self.handed.shape.ring;
-        sockopt::set_xdp_umem_fill_ring_size(socket, slots)?;
-        sockopt::set_xdp_umem_completion_ring_size(socket, slots)?;
-        sockopt::set_xdp_rx_ring_size(socket, slots)?;
-        sockopt::set_xdp_tx_ring_size(socket, slots)?;
-        Ok(())
-    }
-}
-
-impl Binder for Sharing<'_> {
-    type Socket = OwnedFd;
-
-    fn bind(&self, queue: u16, mode: Mode) -> io::Result<OwnedFd> {
-        let Handed {
-            shape,
-            memory,
-            index,
-            ..
-        } = self.handed;
-        let (queue, socket) = (u32::from(queue), xdp_socket()?);
-        let mut first = self.first.borrow_mut();
-        if let Some(first) = &*first {
-            self.make_rings(&socket)?;
-            let flags = SocketAddrXdpFlags::XDP_SHARED_UMEM;
-            let address = SocketAddrXdpWithSharedUmem {
-                addr: SocketAddrXdp::new(flags, *index, queue),
-                shared_umem_fd: first.as_fd(),
-            };
-            rustix::net::bind(&socket, &address)?;
-            return Ok(socket);
-        }
-        memory.register(socket.as_fd(), shape.chunk_size)?;
-        self.make_rings(&socket)?;
-        let address = SocketAddrXdp::new(self.flags(mode), *index, queue);
-        rustix::net::bind(&socket, &address)?;
-        *first = Some(socket.try_clone()?);
-        Ok(socket)
-    }
-
-    fn zero_copy(&self) -> Option<bool> {
-        None
-    }
 }

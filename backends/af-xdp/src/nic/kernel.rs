@@ -1,7 +1,7 @@
 //! What a NIC needs of a kernel. Linux is one, memory another.
 
 use crate::mode::Mode;
-use crate::ring::{Layout, RxChecksum, RxQueue, TxQueue};
+use crate::ring::{Layout, RxChecksum, RxQueue, TxOffload, TxQueue};
 use softnet_dma_ring::FramePool;
 use softnet_nic_hal::{LinkState, MacAddress, NicError};
 use std::fmt::Debug;
@@ -75,6 +75,10 @@ pub trait Kernel: Send + Sync + Debug + 'static {
 
     /// What is known of the interface; `None` when it is gone.
     fn facts(&self) -> Option<Facts>;
+
+    /// What a packet's metadata can ask for in a mode, or in the one that an opening is
+    /// likely to find.
+    fn tx_offload(&self, mode: Option<Mode>) -> TxOffload;
 
     /// Opens sockets on that many queues and has them fed.
     ///

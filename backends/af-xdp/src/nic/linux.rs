@@ -7,12 +7,13 @@ use crate::bpf::{Existing, MultiBuffer, Program, ProgramMaps, ProgramOptions, St
 use crate::error::{AfXdpError, Refusal};
 use crate::events::{BusyPoll, Events};
 use crate::handover::Granted;
+use crate::maker::OwnMemory;
 use crate::mode::{Mode, ModeChoice};
-use crate::netlink::{Interface, LinkWatch, NetlinkError};
+use crate::netlink::{Interface, LinkWatch, NetlinkError, XdpFeatures, XskFeatures};
 use crate::nic::{AfXdpNic, Nic};
-use crate::ring::{RxChecksum, RxQueue};
+use crate::ring::{RxChecksum, RxQueue, TxOffload};
 use crate::socket::{SocketRx, SocketTx};
-use crate::umem::{Backing, Umem};
+use crate::umem::{Backing, TxMetadata, Umem};
 use crate::xsk::XskMemory;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use softnet_nic_hal::{LinkState, MacAddress, NicError};
@@ -62,10 +63,62 @@ pub struct Linux {
     index: u32,
     /// Netlink's connections are one thread's at a time.
     interface: Mutex<Interface>,
-    driver: String,
+    driver: Driver,
     umem: Arc<Umem>,
     source: Arc<Source>,
     state: Mutex<State>,
+}
+
+/// What is known of the interface's driver.
+#[derive(Debug)]
+struct Driver {
+    /// As `ethtool -i` shows it; empty when it does not tell.
+    name: String,
+    /// Whether it has zero-copy sockets.
+    zero_copy: bool,
+    /// What a sender may ask of it in zero-copy mode.
+    features: XskFeatures,
+}
+
+impl Driver {
+    fn of(interface: &Interface) -> Result<Self, NetlinkError> {
+        let name = interface
+            .driver()?
+            .map_or_else(String::new, |info| info.name);
+        let xdp = interface.xdp_device()?;
+        let has = |feature| xdp.is_some_and(|device| device.features.contains(feature));
+        Ok(Self {
+            name,
+            zero_copy: has(XdpFeatures::XSK_ZEROCOPY),
+            features: xdp
+                .and_then(|device| device.xsk)
+                .unwrap_or(XskFeatures::empty()),
+        })
+    }
+
+    /// What it does, or the kernel before it, in a UMEM with that room for metadata.
+    fn offload(&self, mode: Mode, metadata: TxMetadata) -> TxOffload {
+        let room = metadata != TxMetadata::Off;
+        let (checksum, timestamp) = match mode {
+            Mode::ZeroCopy => (
+                self.features.contains(XskFeatures::TX_CHECKSUM),
+                self.features.contains(XskFeatures::TX_TIMESTAMP),
+            ),
+            // The kernel stamps the packet that it has made of ours. It has not looked at
+            // the packet's headers, which some drivers of real NICs need for a checksum;
+            // those of virtual ones do not.
+            Mode::Copy | Mode::Skb => (
+                metadata == TxMetadata::SoftwareChecksum
+                    || RxChecksum::for_driver(&self.name) == RxChecksum::AcceptPartial,
+                true,
+            ),
+        };
+        TxOffload {
+            room,
+            checksum: room && checksum,
+            timestamp: room && timestamp,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +151,7 @@ impl Linux {
     pub(crate) fn new(config: AfXdpConfig, umem: Arc<Umem>) -> Result<Self, AfXdpError> {
         let failed = |error| AfXdpError::other("reading the interface", error);
         let interface = Interface::open(&config.interface).map_err(failed)?;
-        let driver = interface.driver().map_err(failed)?;
+        let driver = Driver::of(&interface).map_err(failed)?;
         let queues = interface.link().map_err(failed)?.rx_queues.unwrap_or(1);
         let source = Source::new(&config, queues, &umem)?;
         source
@@ -106,7 +159,7 @@ impl Linux {
             .update(&config.steering)
             .map_err(|error| AfXdpError::other("telling the XDP program what is ours", error))?;
         Ok(Self {
-            driver: driver.map_or_else(String::new, |info| info.name),
+            driver,
             config,
             index: interface.index(),
             interface: Mutex::new(interface),
@@ -133,7 +186,7 @@ impl Linux {
     /// The driver's name.
     #[must_use]
     pub fn driver(&self) -> &str {
-        &self.driver
+        &self.driver.name
     }
 
     /// The UMEM.
@@ -154,22 +207,41 @@ impl Linux {
 
     /// Opens the queues, here or by the helper.
     fn find(&self, queues: u16) -> Result<Found<Halves>, NicError> {
-        let config = &self.config;
+        let multi_buffer = self.umem.is_multi_buffer();
         match &*self.source {
-            Source::Own(memory, program) => Opening {
-                interface: &config.interface,
-                index: self.index,
-                program,
-                existing: config.existing,
-                modes: config.mode,
-                binder: Xsk {
-                    interface: &config.interface,
+            Source::Xsk(memory, program) => {
+                let binder = Xsk {
+                    interface: &self.config.interface,
                     memory,
-                    multi_buffer: self.umem.is_multi_buffer(),
-                },
+                    multi_buffer,
+                };
+                self.opening(program, binder).open(queues)
             }
-            .open(queues),
-            Source::Helper(granted) => granted.open(queues, config.mode),
+            Source::Own(memory, program) => {
+                let binder = memory.binder(self.index, multi_buffer);
+                self.opening(program, binder).open(queues)
+            }
+            Source::Helper(granted) => granted.open(queues, self.config.mode),
+        }
+    }
+
+    fn opening<'a, B>(&'a self, program: &'a Program, binder: B) -> Opening<'a, B> {
+        Opening {
+            interface: &self.config.interface,
+            index: self.index,
+            program,
+            existing: self.config.existing,
+            modes: self.config.mode,
+            binder,
+        }
+    }
+
+    /// The mode that an opening is likely to find.
+    fn likely_mode(&self) -> Mode {
+        match self.config.mode {
+            ModeChoice::Only(mode) => mode,
+            ModeChoice::Best if self.driver.zero_copy => Mode::ZeroCopy,
+            ModeChoice::Best => Mode::Copy,
         }
     }
 
@@ -193,21 +265,20 @@ impl Linux {
 /// Whose sockets and program it works with.
 #[derive(Debug)]
 enum Source {
-    /// This process makes them.
-    Own(Arc<XskMemory>, Box<Program>),
+    /// This process makes them, by xsk-rs.
+    Xsk(Arc<XskMemory>, Box<Program>),
+    /// This process makes them, by itself.
+    Own(Arc<OwnMemory>, Box<Program>),
     /// A helper does.
     Helper(Arc<Granted>),
 }
 
 impl Source {
     fn new(config: &AfXdpConfig, queues: u32, umem: &Umem) -> Result<Self, AfXdpError> {
-        let memory = match umem.backing() {
-            Backing::Own(memory) => memory.clone(),
-            Backing::Helper(granted) => {
-                granted.check(&config.interface)?;
-                return Ok(Self::Helper(granted.clone()));
-            }
-        };
+        if let Backing::Helper(granted) = umem.backing() {
+            granted.check(&config.interface)?;
+            return Ok(Self::Helper(granted.clone()));
+        }
         let options = ProgramOptions {
             queues,
             multi_buffer: MultiBuffer::of(umem.is_multi_buffer()),
@@ -215,12 +286,17 @@ impl Source {
         };
         let program = Program::load(&options)
             .map_err(|error| AfXdpError::other("loading the XDP program", error))?;
-        Ok(Self::Own(memory, Box::new(program)))
+        let program = Box::new(program);
+        Ok(match umem.backing() {
+            Backing::Xsk(memory) => Self::Xsk(memory.clone(), program),
+            Backing::Own(memory) => Self::Own(memory.clone(), program),
+            Backing::Helper(granted) => Self::Helper(granted.clone()),
+        })
     }
 
     fn maps(&self) -> &ProgramMaps {
         match self {
-            Self::Own(_, program) => program.maps(),
+            Self::Xsk(_, program) | Self::Own(_, program) => program.maps(),
             Self::Helper(granted) => granted.maps(),
         }
     }
@@ -307,6 +383,12 @@ impl Kernel for Linux {
         }
     }
 
+    fn tx_offload(&self, mode: Option<Mode>) -> TxOffload {
+        let mode = mode.unwrap_or_else(|| self.likely_mode());
+        let metadata = self.umem.tx_metadata().unwrap_or(TxMetadata::Off);
+        self.driver.offload(mode, metadata)
+    }
+
     fn open(&self, queues: u16) -> Result<Opened<SocketRx, SocketTx>, NicError> {
         let found = self.find(queues)?;
         let sockets: Result<Vec<_>, _> = (0..)
@@ -319,7 +401,7 @@ impl Kernel for Linux {
             rx_checksum: self
                 .config
                 .rx_checksum
-                .unwrap_or_else(|| RxChecksum::for_driver(&self.driver)),
+                .unwrap_or_else(|| RxChecksum::for_driver(&self.driver.name)),
         };
         let mut state = self.state();
         state.link = Some(found.link);

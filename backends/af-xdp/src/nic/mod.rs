@@ -146,7 +146,7 @@ impl<K: Kernel> Nic<K> {
         let mut described = NicCapabilities::basic("af-xdp", facts.mac, ring);
         described.max_mtu = facts.mtu.min(u16::try_from(room).unwrap_or(u16::MAX));
         described.max_queues = facts.queues;
-        described.tx_checksum = true;
+        described.tx_checksum = self.kernel.tx_offload(None).checksum;
         described.rss = facts.queues > 1;
         described
     }
@@ -221,6 +221,7 @@ impl<K: Kernel> Nic<K> {
             pool: self.memory.pool.clone(),
             max_packet: usize::from(config.mtu) + HEADER,
             multi_buffer: self.memory.long_packet.is_some(),
+            offload: self.kernel.tx_offload(Some(opened.mode)),
         };
         let mode = opened.mode;
         Shape { mode, rx, tx }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::events::Completions;
 use crate::fake::{FakeRx, FakeSocket, FakeTx, HEADROOM};
-use crate::ring::{Layout, RxChecksum};
+use crate::ring::{Layout, METADATA_LEN, RxChecksum, TxOffload};
 use softnet_dma_ring::{DmaRing, FramePool, PoolConfig, PoolError, TxChecksum};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::testing::conformance::{self, Harness};
@@ -72,10 +72,11 @@ impl fmt::Debug for World {
 struct FakeKernel {
     world: Arc<World>,
     memory: Memory,
+    offload: TxOffload,
 }
 
 impl FakeKernel {
-    fn new(world: Arc<World>) -> Self {
+    fn new(world: Arc<World>, offload: TxOffload) -> Self {
         let pool = FramePool::new(PoolConfig {
             frames: CHUNKS,
             buffer_size: 2048,
@@ -95,7 +96,11 @@ impl FakeKernel {
             chunk_room: 2048 - HEADROOM as usize,
             long_packet: None,
         };
-        Self { world, memory }
+        Self {
+            world,
+            memory,
+            offload,
+        }
     }
 }
 
@@ -127,6 +132,10 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn tx_offload(&self, _: Option<Mode>) -> TxOffload {
+        self.offload
+    }
+
     fn open(&self, queues: u16) -> Result<OpenedOf<Self>, NicError> {
         let mut open = self.world.sockets.lock().unwrap();
         assert!(open.iter().all(|socket| !socket.is_open()), "a busy queue");
@@ -135,6 +144,7 @@ impl Kernel for FakeKernel {
             let region = self.memory.pool.region().clone();
             let (socket, rx, tx) = FakeSocket::open(256, region, 2048);
             socket.tx.sleep_on();
+            socket.room.store(self.offload.room, Ordering::SeqCst);
             open.push(socket.clone());
             let unfeed = Box::new(move || socket.fed.store(false, Ordering::SeqCst));
             Socket { rx, tx, unfeed }
@@ -172,9 +182,22 @@ struct Fake {
 
 impl Fake {
     fn new() -> Self {
+        Self::with(TxOffload::default())
+    }
+
+    /// On a kernel that does all that metadata can ask for.
+    fn with_metadata() -> Self {
+        Self::with(TxOffload {
+            room: true,
+            checksum: true,
+            timestamp: true,
+        })
+    }
+
+    fn with(offload: TxOffload) -> Self {
         let world = Arc::new(World::default());
         let events = Events::new(Arc::new(IrqTable::new(1))).unwrap();
-        let kernel = FakeKernel::new(world.clone());
+        let kernel = FakeKernel::new(world.clone(), offload);
         Self {
             world,
             nic: Nic::with_kernel(kernel, events.clone(), None).unwrap(),
@@ -287,6 +310,11 @@ fn a_nic_whose_kernel_waits_to_be_woken_keeps_the_contract() {
 fn a_nic_whose_kernel_polls_keeps_the_contract() {
     // "A frame is not sent before the kick" holds as well: frames are gathered.
     conformance::assert_holds(Fake::polling);
+}
+
+#[test]
+fn a_nic_with_room_for_metadata_keeps_the_contract() {
+    conformance::assert_holds(Fake::with_metadata);
 }
 
 #[test]
@@ -428,6 +456,95 @@ fn a_checksum_that_is_left_to_the_nic_is_on_the_wire() {
     pair.tx.post(frame).unwrap();
     pair.tx.kick();
     assert_eq!(socket.transmit().unwrap()[40..42], [0xed, 0xff]);
+}
+
+/// A frame of zeros whose UDP checksum is left to the NIC.
+fn unsummed(pool: &FramePool, headroom: usize) -> Frame {
+    let mut frame = pool.alloc().unwrap();
+    frame.reset(headroom);
+    frame.put(60).unwrap().fill(0);
+    frame.data_mut()[50] = 0x12;
+    let (start, offset) = (34, 6);
+    frame.set_tx_checksum(Some(TxChecksum { start, offset }));
+    frame
+}
+
+#[test]
+fn a_checksum_is_left_to_a_kernel_that_does_it_and_computed_where_it_does_not() {
+    for (fake, left) in [(Fake::with_metadata(), 1), (Fake::new(), 0)] {
+        assert_eq!(fake.nic.capabilities().tx_checksum, left == 1);
+        let mut pair = fake.open(16);
+        let socket = fake.world.socket(QueueId(0)).unwrap();
+        pair.tx.post(unsummed(fake.pool(), 256)).unwrap();
+        pair.tx.kick();
+        assert_eq!(socket.transmit().unwrap()[40..42], [0xed, 0xff]);
+        let counters = fake.counters();
+        let counts = (counters.tx_checksums_left, counters.tx_checksums);
+        assert_eq!(counts, (left, 1 - left));
+    }
+}
+
+#[test]
+fn a_packet_that_asks_when_it_left_is_told() {
+    let fake = Fake::with_metadata();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let other = FramePool::new(PoolConfig::default()).unwrap();
+    for (now, pool) in [(5_000, fake.pool()), (6_000, &other)] {
+        socket.now.store(now, Ordering::SeqCst);
+        let mut asks = unsummed(pool, 200);
+        asks.set_wants_tx_timestamp(true);
+        pair.tx.post(asks).unwrap();
+        pair.tx.post(unsummed(fake.pool(), 200)).unwrap();
+        pair.tx.kick();
+        while socket.transmit().is_some() {}
+        assert_eq!(pair.tx.reap().unwrap().timestamp_ns(), Some(now));
+        assert_eq!(pair.tx.reap().unwrap().timestamp_ns(), None);
+    }
+}
+
+#[test]
+fn a_kernel_that_stamps_nothing_is_not_asked() {
+    let fake = Fake::new();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    let mut asks = unsummed(fake.pool(), 256);
+    asks.set_wants_tx_timestamp(true);
+    pair.tx.post(asks).unwrap();
+    pair.tx.kick();
+    assert!(socket.transmit().is_some());
+    assert_eq!(pair.tx.reap().unwrap().timestamp_ns(), None);
+}
+
+/// The fake kernel panics at a packet without room, as Linux refuses it.
+#[test]
+fn a_packet_without_room_for_metadata_is_copied_to_where_there_is() {
+    let fake = Fake::with_metadata();
+    let mut pair = fake.open(16);
+    let socket = fake.world.socket(QueueId(0)).unwrap();
+    for (headroom, copies) in [(METADATA_LEN, 0), (METADATA_LEN - 1, 1), (0, 2)] {
+        pair.tx.post(unsummed(fake.pool(), headroom)).unwrap();
+        pair.tx.kick();
+        assert_eq!(socket.transmit().unwrap()[40..42], [0xed, 0xff]);
+        drop(pair.tx.reap().unwrap());
+        assert_eq!(fake.counters().tx_copied_in, copies);
+    }
+}
+
+/// Linux would refuse it again and again, and send nothing after it.
+#[test]
+fn a_checksum_behind_the_end_of_its_packet_is_refused() {
+    for fake in [Fake::with_metadata(), Fake::new()] {
+        let mut pair = fake.open(16);
+        let mut wild = unsummed(fake.pool(), 256);
+        let (start, offset) = (34, 25);
+        wild.set_tx_checksum(Some(TxChecksum { start, offset }));
+        pair.tx.post(wild).unwrap();
+        pair.tx.kick();
+        let socket = fake.world.socket(QueueId(0)).unwrap();
+        assert!(socket.transmit().is_none());
+        assert_eq!(fake.counters().tx_refused, 1);
+    }
 }
 
 #[test]

@@ -147,6 +147,8 @@ counters! {
     tx_completed,
     /// Transport checksums computed in software.
     tx_checksums,
+    /// Transport checksums left to the kernel or the device.
+    tx_checksums_left,
     /// Completions with an address that was not posted.
     tx_bad_completions,
     /// Wake-ups of the kernel for packets.

@@ -62,6 +62,7 @@ fn queue() -> Queue {
         pool: pool.clone(),
         max_packet: 128,
         multi_buffer: false,
+        offload: super::TxOffload::default(),
     };
     Queue {
         rx: RxRing::new(cell.clone(), layout, rx, 2),

@@ -16,6 +16,7 @@ pub(crate) mod cell;
 mod checksum;
 #[cfg(all(test, loom))]
 mod loom_models;
+mod metadata;
 mod rx;
 mod seat;
 mod table;
@@ -23,6 +24,8 @@ mod tx;
 
 pub use cell::RingCounters;
 pub use checksum::RxChecksum;
+pub(crate) use metadata::METADATA_LEN;
+pub use metadata::TxOffload;
 pub use rx::{RxPolicy, RxRing};
 pub use table::Layout;
 pub use tx::{TxPolicy, TxRing};
@@ -37,13 +40,15 @@ pub struct Descriptor {
     pub addr: u64,
     /// Bytes of data.
     pub len: u32,
-    /// Flags: [`CONTINUED`](Self::CONTINUED).
+    /// Flags: [`CONTINUED`](Self::CONTINUED), [`METADATA`](Self::METADATA).
     pub options: u32,
 }
 
 impl Descriptor {
     /// The packet goes on in the next descriptor (`XDP_PKT_CONTD`).
     pub const CONTINUED: u32 = 1;
+    /// Before the packet stands what its sender asks for (`XDP_TX_METADATA`).
+    pub const METADATA: u32 = 1 << 1;
 
     /// Whether the packet goes on in the next descriptor.
     #[must_use]

@@ -1,6 +1,7 @@
 //! TX and completion ring as the transmit ring of a queue.
 
 use super::cell::{Cell, Count, TxHalf};
+use super::metadata::{self, TxOffload};
 use super::rx::MAX_CHUNKS;
 use super::table::Layout;
 use super::{Descriptor, RxQueue, TxQueue, Wake, checksum};
@@ -22,6 +23,8 @@ pub struct TxPolicy {
     pub max_packet: usize,
     /// Whether one packet may lie in several chunks (`XDP_USE_SG`).
     pub multi_buffer: bool,
+    /// What a packet's metadata can ask for.
+    pub offload: TxOffload,
 }
 
 /// The transmit ring of one queue.
@@ -57,9 +60,9 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         }
     }
 
-    /// Whether the frame can be sent as it is; completes its checksum.
+    /// Whether the packet can be sent; sees to its checksum.
     #[inline]
-    fn prepare(&self, frame: &mut Frame) -> bool {
+    fn prepare(&self, frame: &mut Frame, in_place: bool) -> bool {
         let sendable = (ETHERNET_HEADER..=self.policy.max_packet).contains(&frame.len());
         // No XDP socket inserts a tag.
         if !sendable || frame.vlan_tci().is_some() {
@@ -67,6 +70,10 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         }
         match frame.tx_checksum() {
             None => true,
+            Some(request) if in_place && self.policy.offload.checksum => {
+                self.cell.counts.tx_checksums_left.add(1);
+                metadata::is_inside(request, frame)
+            }
             Some(request) => {
                 self.cell.counts.tx_checksums.add(1);
                 checksum::complete(frame, request)
@@ -74,12 +81,19 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         }
     }
 
+    /// Whether the kernel can be given the frame where it is.
+    #[inline]
+    fn is_in_place(&self, frame: &Frame) -> bool {
+        self.layout.addr_of(frame).is_some() && self.policy.offload.has_room(frame)
+    }
+
     /// Moves posted frames into the TX ring.
     fn flush(&mut self) {
         let Some(mut half) = self.cell.tx.take() else {
             return;
         };
-        let sent = half.send(self.layout, &mut self.posts, &self.cell.counts);
+        let offload = self.policy.offload;
+        let sent = half.send(self.layout, offload, &mut self.posts, &self.cell.counts);
         self.unwoken |= sent > 0;
         self.cell.tx_held.store(half.held(), Ordering::Relaxed);
     }
@@ -116,7 +130,10 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         self.cell.counts.tx_completed.add(count as u64);
         for &addr in self.addrs.iter().take(count) {
             match half.table.remove(addr) {
-                Some((frame, _)) => self.done.push(frame),
+                Some((mut frame, _)) => {
+                    self.policy.offload.read(&mut frame);
+                    self.done.push(frame);
+                }
                 None if half.copies.remove(addr).is_some() => {}
                 None => {
                     self.cell.counts.tx_bad_completions.add(1);
@@ -136,8 +153,8 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         self.cell.tx_left.store(left, Ordering::Relaxed);
     }
 
-    /// Copies a packet into chunks, since its frame is not of the UMEM, and gives it
-    /// to the kernel. The frame goes home at once.
+    /// Copies a packet into chunks, since its frame is not of the UMEM, or has no room
+    /// for the metadata before it, and gives it to the kernel. The frame goes home at once.
     #[cold]
     fn post_copy(&mut self, frame: &Frame) {
         self.flush();
@@ -147,7 +164,7 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let Some(mut half) = self.cell.tx.take() else {
             return;
         };
-        let descriptors = half.keep_parts(self.layout, parts);
+        let descriptors = half.keep_parts(self.layout, self.policy.offload, parts);
         let sent = half.queue.send(&descriptors);
         debug_assert_eq!(sent, descriptors.len(), "there are slots: post has looked");
         self.outstanding += descriptors.len();
@@ -174,6 +191,8 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let fits = parts.len() == 1 || self.policy.multi_buffer;
         if let Some(first) = parts.first_mut() {
             first.set_cookie(frame.cookie());
+            first.set_wants_tx_timestamp(frame.wants_tx_timestamp());
+            self.policy.offload.write(first);
         }
         (fits && parts.len() <= self.free_slots()).then_some(parts)
     }
@@ -185,6 +204,14 @@ fn count_sent(packets: &Count, bytes: &Count, len: usize) {
     bytes.add(len as u64);
 }
 
+#[inline]
+fn options_of(offload: TxOffload, frame: &Frame) -> u32 {
+    if offload.is_used_by(frame) {
+        return Descriptor::METADATA;
+    }
+    0
+}
+
 impl<Q: TxQueue> TxHalf<Q> {
     /// Gives the frames at the front of `posts` to the kernel, and removes them from
     /// it. Returns how many.
@@ -192,13 +219,14 @@ impl<Q: TxQueue> TxHalf<Q> {
     fn send(
         &mut self,
         layout: Layout,
+        offload: TxOffload,
         posts: &mut FrameBatch,
         counts: &super::cell::Counts,
     ) -> usize {
         let descriptor = |frame: &Frame| Descriptor {
             addr: layout.addr_of(frame).unwrap_or(0),
             len: frame.len() as u32,
-            options: 0,
+            options: options_of(offload, frame),
         };
         let descriptors: ArrayVec<Descriptor, BATCH> = posts.iter().map(descriptor).collect();
         // The table first: the kernel may be done with a packet at once.
@@ -224,15 +252,18 @@ impl<Q: TxQueue> TxHalf<Q> {
     fn keep_parts(
         &mut self,
         layout: Layout,
+        offload: TxOffload,
         parts: ArrayVec<Frame, MAX_CHUNKS>,
     ) -> ArrayVec<Descriptor, MAX_CHUNKS> {
         let last = parts.len().saturating_sub(1);
         let mut descriptors = ArrayVec::new();
         for (at, part) in parts.into_iter().enumerate() {
+            let more = if at < last { Descriptor::CONTINUED } else { 0 };
+            // Only the first part asks for anything.
             descriptors.push(Descriptor {
                 addr: layout.addr_of(&part).unwrap_or(0),
                 len: part.len() as u32,
-                options: if at < last { Descriptor::CONTINUED } else { 0 },
+                options: more | options_of(offload, &part),
             });
             let table = if at == 0 {
                 &mut self.table
@@ -252,14 +283,16 @@ impl<R: RxQueue, T: TxQueue> DmaRing for TxRing<R, T> {
         if self.free_slots() == 0 {
             return Err(RingFull(frame));
         }
-        if !self.prepare(&mut frame) {
+        let in_place = self.is_in_place(&frame);
+        if !self.prepare(&mut frame, in_place) {
             self.cell.counts.tx_refused.add(1);
             return Ok(());
         }
-        if self.layout.addr_of(&frame).is_none() {
+        if !in_place {
             self.post_copy(&frame);
             return Ok(());
         }
+        self.policy.offload.write(&mut frame);
         if self.posts.is_full() {
             self.flush();
         }

@@ -6,7 +6,7 @@ use super::support::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use softnet_af_xdp::events::{EventLoop, Events};
 use softnet_af_xdp::handover::{Connection, Helper, HelperConfig};
-use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Mode, ModeChoice, Umem};
+use softnet_af_xdp::{AfXdpConfig, AfXdpNic, Mode, ModeChoice, TxMetadata, Umem, UmemConfig};
 use softnet_dma_ring::{FramePool, PoolConfig, PoolError};
 use softnet_nic_hal::testing::conformance::{self, Harness};
 use softnet_nic_hal::{NicHal, NicStats, QueueId};
@@ -36,6 +36,15 @@ impl Veth {
             std::thread::spawn(move || Helper::serve_on(&HelperConfig::new(OURS), &its));
             Umem::from_helper(small(), Connection::from_fd(ours)).unwrap()
         })
+    }
+
+    /// On memory with room for metadata, and sockets that xsk-rs has not made.
+    fn with_metadata(mode: Mode) -> Self {
+        let config = UmemConfig {
+            tx_metadata: TxMetadata::Room,
+            ..small()
+        };
+        Self::with(mode, || Umem::new(config).unwrap())
     }
 
     fn with(mode: Mode, umem: impl FnOnce() -> Arc<Umem>) -> Self {
@@ -137,4 +146,11 @@ fn a_nic_in_skb_mode_keeps_the_contract() {
 #[test]
 fn a_nic_on_what_a_helper_handed_over_keeps_the_contract() {
     in_namespace(|| conformance::assert_holds(Veth::by_a_helper));
+}
+
+#[test]
+fn a_nic_with_room_for_metadata_keeps_the_contract() {
+    for mode in [Mode::Copy, Mode::Skb] {
+        in_namespace(move || conformance::assert_holds(|| Veth::with_metadata(mode)));
+    }
 }

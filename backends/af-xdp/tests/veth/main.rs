@@ -4,5 +4,6 @@
 
 mod conformance;
 mod life;
+mod metadata;
 mod support;
 mod traffic;

@@ -253,13 +253,19 @@ fn unsendable<H: Harness>(harness: &mut H) -> Check {
     let (start, offset) = (34, 6);
     unsummed.set_tx_checksum(Some(TxChecksum { start, offset }));
     let mut refused = lengths.len();
+    let half_made = unsummed.data().to_vec();
     if !rig.nic.capabilities().tx_checksum {
         rig.pair.tx.post(unsummed).map_err(broken)?;
         refused += 1;
     }
     rig.send(60, 1..2)?;
-    ensure_eq("packets on the wire", rig.drain().len(), 1)?;
+    let sent = rig.drain();
+    // A NIC without the offload refuses such a packet, or computes the checksum itself.
+    let computed = |packet: &&Vec<u8>| packet.len() == half_made.len() && **packet != half_made;
+    let computed = sent.iter().filter(computed).count();
+    ensure_eq("packets on the wire", sent.len(), 1 + computed)?;
     rig.reap_tx();
-    ensure_eq("packets dropped", rig.stats().tx_dropped, refused as u64)?;
-    ensure_eq("packets sent", rig.stats().tx_packets, 1)
+    let dropped = (refused - computed) as u64;
+    ensure_eq("packets dropped", rig.stats().tx_dropped, dropped)?;
+    ensure_eq("packets sent", rig.stats().tx_packets, 1 + computed as u64)
 }
