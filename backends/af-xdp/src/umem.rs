@@ -195,13 +195,7 @@ impl Umem {
     /// [`UmemError`] when the shape makes no sense or the kernel refuses.
     pub fn new(config: UmemConfig) -> Result<Arc<Self>, UmemError> {
         config.check()?;
-        let parts = match config.tx_metadata {
-            TxMetadata::Off => by_xsk_rs(&config, Ok(TxMetadata::Off))?,
-            asked => match own(&config, asked) {
-                Ok(parts) => parts,
-                Err(refused) => by_xsk_rs(&config, Err(refused))?,
-            },
-        };
+        let parts = parts(&config, own)?;
         Self::assemble(&config, parts).map(Arc::new)
     }
 
@@ -301,6 +295,20 @@ impl Umem {
     }
 }
 
+/// Memory as it is asked for; without room for metadata where `own` gets none.
+fn parts(
+    config: &UmemConfig,
+    own: impl FnOnce(&UmemConfig, TxMetadata) -> io::Result<Parts>,
+) -> Result<Parts, UmemError> {
+    if config.tx_metadata == TxMetadata::Off {
+        return by_xsk_rs(config, Ok(TxMetadata::Off));
+    }
+    match own(config, config.tx_metadata) {
+        Ok(parts) => Ok(parts),
+        Err(refused) => by_xsk_rs(config, Err(refused)),
+    }
+}
+
 /// Tries huge pages first, if they are asked for.
 fn on_pages<M>(
     config: &UmemConfig,
@@ -355,4 +363,47 @@ fn side_pool(config: &UmemConfig) -> Result<Option<FramePool>, UmemError> {
         headroom: XDP_HEADROOM,
     };
     Ok(Some(FramePool::new(pool)?))
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    const SMALL: UmemConfig = UmemConfig {
+        chunks: 16,
+        chunk_size: ChunkSize::Half,
+        ring: 16,
+        huge_pages: false,
+        side_frames: 0,
+        side_packet: 1792,
+        tx_metadata: TxMetadata::Room,
+    };
+
+    #[test]
+    fn a_kernel_that_refuses_metadata_gives_memory_without_it_and_the_reason() {
+        let einval = || io::Error::from_raw_os_error(libc::EINVAL);
+        let parts = match parts(&SMALL, |_, _| Err(einval())) {
+            Err(reason) => return softnet_test_support::skip(reason.to_string()),
+            Ok(parts) => parts,
+        };
+        assert!(matches!(parts.backing, Backing::Xsk(_)));
+        let umem = Umem::assemble(&SMALL, parts).unwrap();
+        let reason = umem.tx_metadata().unwrap_err();
+        assert_eq!(reason.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn memory_that_nobody_wants_metadata_in_is_made_by_xsk_rs() {
+        let plain = UmemConfig {
+            tx_metadata: TxMetadata::Off,
+            ..SMALL
+        };
+        let parts = match parts(&plain, |_, _| panic!("it was not asked for")) {
+            Err(reason) => return softnet_test_support::skip(reason.to_string()),
+            Ok(parts) => parts,
+        };
+        let umem = Umem::assemble(&plain, parts).unwrap();
+        assert_eq!(umem.tx_metadata().unwrap(), TxMetadata::Off);
+    }
 }

@@ -39,6 +39,9 @@ fn a_veth_works_in_copy_mode_and_says_why_not_in_zero_copy() {
         assert_eq!(finding(&report, "try zero-copy").state, State::Bad);
         assert_eq!(finding(&report, "try copy").state, State::Good);
         assert!(finding(&report, "driver").detail.starts_with("veth"));
+        let of_driver = &finding(&report, "metadata").detail;
+        assert!(of_driver.ends_with("sent: none"), "{of_driver}");
+        assert_ne!(finding(&report, "try metadata").state, State::Bad);
         // Nothing stays behind.
         assert_eq!(ip_link("one"), before);
     });
@@ -69,6 +72,8 @@ fn who_only_looks_attaches_nothing() {
         let report = examine("one", Extent::Look);
         assert_eq!(report.verdict, Verdict::Untried);
         assert_eq!(report.trials, []);
+        let mut checks = report.findings.iter().map(|finding| finding.check);
+        assert!(!checks.any(|check| check == "try metadata"));
         // Attaching and detaching would have been told.
         assert_eq!(watch.events().unwrap(), []);
     });

@@ -18,7 +18,7 @@ mod built_in {
     use softnet::af_xdp::handover::Connection;
     use softnet::af_xdp::netlink::{Deferral, Interface};
     use softnet::af_xdp::settings::{Consent, Settings};
-    use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, Umem, UmemConfig};
+    use softnet::af_xdp::{AfXdpConfig, Mode, ModeChoice, TxMetadata, Umem, UmemConfig};
     use softnet::netstack::NicOptions;
     use softnet::nic_hal::MacAddress;
     use softnet::rss_of;
@@ -90,6 +90,10 @@ mod built_in {
         let queues = opened.rx_queues()?;
         let umem = UmemConfig {
             chunks: FRAMES.saturating_mul(queues.clamp(1, 16)),
+            tx_metadata: match args.af_xdp.tx_metadata {
+                true => TxMetadata::Room,
+                false => TxMetadata::Off,
+            },
             ..UmemConfig::default()
         };
         let rss = opened.rss()?.and_then(|view| rss_of(&view, config.cpus));

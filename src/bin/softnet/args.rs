@@ -161,9 +161,13 @@ pub(crate) struct AfXdp {
     /// interrupts are put off while it does.
     #[arg(long, value_name = "US")]
     pub(crate) busy_poll: Option<u32>,
+    /// Leave checksums to the kernel or the NIC, where the kernel makes room for the
+    /// metadata that says so, and either of the two computes them.
+    #[arg(long)]
+    pub(crate) tx_metadata: bool,
     /// Have memory, sockets and the program made by a `softnet af-xdp-helper` that
     /// listens here. This needs no privilege then.
-    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["replace_program", "set_queues", "busy_poll"])]
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["replace_program", "set_queues", "busy_poll", "tx_metadata"])]
     pub(crate) helper: Option<PathBuf>,
 }
 
@@ -214,6 +218,7 @@ impl AfXdp {
             ("--replace-program", self.replace_program),
             ("--set-queues", self.set_queues.is_some()),
             ("--busy-poll", self.busy_poll.is_some()),
+            ("--tx-metadata", self.tx_metadata),
             ("--helper", self.helper.is_some()),
         ];
         first(given)

@@ -114,6 +114,18 @@ fn of_socket(errno: Errno, mode: Mode) -> Option<&'static str> {
     })
 }
 
+/// What the kernel's answer to memory with room for metadata means, with its name.
+pub(super) fn of_registering(error: &io::Error) -> String {
+    let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
+        return error.to_string();
+    };
+    let words = match errno {
+        Errno::EINVAL => "this kernel does not know it, Linux has it from 6.11 on",
+        errno => of_socket(errno, Mode::Copy).unwrap_or("the kernel refuses"),
+    };
+    format!("{words} ({errno:?})")
+}
+
 /// What to run against it, if anything would help.
 pub(super) fn remedy(
     error: &(dyn Error + 'static),
@@ -179,5 +191,14 @@ mod tests {
         let zero_copy = reason(&error, errno(&error), Mode::ZeroCopy);
         assert_ne!(copy, zero_copy);
         assert!(copy.ends_with("(EINVAL)"));
+    }
+
+    #[test]
+    fn a_kernel_that_knows_no_metadata_is_named_with_the_one_that_does() {
+        let words = of_registering(&os(Errno::EINVAL));
+        let expected = "this kernel does not know it, Linux has it from 6.11 on (EINVAL)";
+        assert_eq!(words, expected);
+        let words = of_registering(&os(Errno::ENOBUFS));
+        assert_eq!(words, "more memory than may be locked (ENOBUFS)");
     }
 }

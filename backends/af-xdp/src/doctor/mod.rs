@@ -149,11 +149,7 @@ pub fn examine(interface: &str, extent: Extent) -> Report {
             (None, Vec::new())
         }
     };
-    let mode = trials
-        .iter()
-        .filter(|trial| trial.works())
-        .map(|trial| trial.mode)
-        .min();
+    let mode = best(&trials);
     Report {
         interface: interface.to_owned(),
         verdict: verdict(&findings, &trials),
@@ -163,6 +159,12 @@ pub fn examine(interface: &str, extent: Extent) -> Report {
         trials,
         findings,
     }
+}
+
+/// The best mode that works.
+fn best(trials: &[Trial]) -> Option<Mode> {
+    let working = trials.iter().filter(|trial| trial.works());
+    working.map(|trial| trial.mode).min()
 }
 
 fn missing(error: &NetlinkError) -> Finding {
@@ -187,6 +189,9 @@ fn examine_nic(
         Extent::Try => trial::all(&nic),
         Extent::Look => Vec::new(),
     };
+    if let Some(best) = best(&trials) {
+        findings.push(trial::metadata(&nic, best));
+    }
     findings.extend(trials.iter().map(Trial::finding));
     (Some(nic), trials)
 }

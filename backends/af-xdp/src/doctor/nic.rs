@@ -203,11 +203,7 @@ fn metadata(nic: &Nic) -> Finding {
         None => Finding::unknown(check, "the kernel does not tell"),
         Some(xdp) => {
             let (rx, tx) = (list(&xdp.rx_metadata), list(&xdp.tx_metadata));
-            let software = match xdp.tx_metadata.iter().any(|one| one == "tx-checksum") {
-                true => "",
-                false => "; checksums are computed in software",
-            };
-            Finding::good(check, format!("received: {rx}; sent: {tx}{software}"))
+            Finding::good(check, format!("of the driver: received: {rx}; sent: {tx}"))
         }
     }
 }

@@ -6,7 +6,8 @@ use super::{Finding, name_of_mode};
 use crate::bpf::Steering;
 use crate::mode::{Mode, ModeChoice};
 use crate::nic::{AfXdpConfig, Kernel, Linux};
-use crate::umem::{ChunkSize, Umem, UmemConfig};
+use crate::ring::TxOffload;
+use crate::umem::{ChunkSize, TxMetadata, Umem, UmemConfig};
 use serde::Serialize;
 use softnet_nic_hal::NicError;
 
@@ -100,6 +101,45 @@ fn open(nic: &Nic, mode: Mode) -> Result<(), NicError> {
     drop(opened);
     kernel.close();
     Ok(())
+}
+
+/// What comes of metadata in this mode, in memory with room for it.
+pub(super) fn metadata(nic: &Nic, mode: Mode) -> Finding {
+    let check = "try metadata";
+    let config = UmemConfig {
+        tx_metadata: TxMetadata::Room,
+        ..memory(nic)
+    };
+    let umem = match Umem::new(config) {
+        Ok(umem) => umem,
+        Err(error) => return Finding::unknown(check, error.to_string()),
+    };
+    if let Err(reason) = umem.tx_metadata() {
+        let words = explain::of_registering(reason);
+        return Finding::note(check, format!("no memory with room for it: {words}"));
+    }
+    let config = AfXdpConfig::new(&nic.link.name);
+    match Linux::new(config, umem) {
+        Ok(kernel) => told(check, mode, kernel.tx_offload(Some(mode))),
+        Err(error) => Finding::unknown(check, error.to_string()),
+    }
+}
+
+fn told(check: &'static str, mode: Mode, offload: TxOffload) -> Finding {
+    let (who, in_mode) = match mode {
+        Mode::ZeroCopy => ("the NIC", "zero-copy"),
+        Mode::Copy | Mode::Skb => ("the kernel", "copy"),
+    };
+    let checksums = match offload.checksum {
+        true => format!("checksums can be left to {who}"),
+        false => "checksums are computed by the stack".to_owned(),
+    };
+    let times = match offload.timestamp {
+        true => format!("{who} says when a packet left"),
+        false => "nobody says when a packet left".to_owned(),
+    };
+    let detail = format!("--tx-metadata makes room for it; in {in_mode} mode {checksums}, {times}");
+    Finding::good(check, detail)
 }
 
 /// As little memory as a socket needs, in chunks of the size that a run would
