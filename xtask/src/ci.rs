@@ -121,7 +121,9 @@ fn scripts(workspace: &Workspace) -> Result<Tally> {
     command
         .current_dir(workspace.root())
         .args(["-x", ".ci/run"]);
-    command.args(process::files(&workspace.path("scripts"), "sh"));
+    for folder in ["scripts", "tests/guest"] {
+        command.args(process::files(&workspace.path(folder), "sh"));
+    }
     tally.count("scripts", process::succeeds(&mut command)?);
     Ok(tally)
 }

@@ -221,6 +221,7 @@ fn may_be_unsafe(folder: &str) -> bool {
         folder,
         "dma-ring"
             | "backends/af-xdp"
+            | "backends/vfio-user"
             | "backends/wire"
             | "backends/qemu"
             | "backends/vfio"

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::bench::Bench;
+use crate::device::Device;
 use crate::fault::Faults;
 use crate::values::{self, Cidr, Nic, Steer, WireSpec, XdpMode};
 use clap::error::ErrorKind;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Run(Box<Run>),
     Replay(Replay),
+    Device(Box<Device>),
     Doctor(Doctor),
     AfXdpHelper(AfXdpHelper),
     Bench(Bench),

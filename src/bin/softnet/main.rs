@@ -5,6 +5,7 @@ mod af_xdp;
 mod args;
 mod bench;
 mod demo;
+mod device;
 mod doctor;
 mod fault;
 mod helper;
@@ -18,6 +19,7 @@ mod services;
 mod tap;
 mod udp_client;
 mod values;
+mod wires;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match args.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Run(run) => run::run(&run),
+        Command::Device(device) => device::run(&device),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::AfXdpHelper(helper) => helper::run(&helper),
         Command::Bench(bench) => bench::run(&bench),

@@ -2,24 +2,21 @@
 
 use crate::args::Run;
 use crate::services::{ServiceReport, Services};
-use crate::values::{Nic, WireSpec};
-use crate::{af_xdp, layers, output, seed, tap};
+use crate::values::Nic;
+use crate::{af_xdp, layers, output, seed, wires};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use softnet::netstack::route::Route;
 use softnet::netstack::{IfIndex, StackConfig, ThreadOptions};
-use softnet::nic_hal::wire::Wire;
 use softnet::report::Report;
 use softnet::wire::Recorder;
 use softnet::wire::fault::Fault;
 use softnet::wire::netns::Namespace;
-use softnet::wire::pcap::{Capture, CaptureConfig, Pace, Replay, ReplayConfig};
 use softnet::{Machine, NicConfig, Time};
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long the link may take before the user is told that it is down.
 const LINK_PATIENCE: Duration = Duration::from_secs(2);
@@ -91,12 +88,13 @@ fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
 }
 
 fn plug_in_e1000(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
-    let mut wire = open_wire(args)?;
+    let wire = args.wire.as_ref().context("there is no --wire")?;
+    let mut wire = wires::open(wire, args.kernel_address)?;
     if let Some(faults) = &args.fault {
         wire = Box::new(Fault::new(wire, &faults.config(seed)));
     }
     if let Some(path) = &args.capture {
-        let capture = create_capture(path, machine.now_ns())?;
+        let capture = wires::create_capture(path, machine.now_ns())?;
         wire = Box::new(Recorder::new(wire, capture));
     }
     let nic = NicConfig {
@@ -104,36 +102,6 @@ fn plug_in_e1000(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex
         ..NicConfig::default()
     };
     Ok(machine.add_e1000(wire, &nic)?)
-}
-
-fn open_wire(args: &Run) -> Result<Box<dyn Wire>> {
-    match args.wire.as_ref().context("there is no --wire")? {
-        WireSpec::Tap(name) => Ok(Box::new(tap::open(name, args.kernel_address)?)),
-        WireSpec::Pcap(_) if args.kernel_address.is_some() => {
-            bail!("--kernel-address is for a TAP: a capture has no kernel behind it")
-        }
-        WireSpec::Pcap(file) => {
-            let mut config = ReplayConfig::default();
-            config.pace = Pace::Recorded { speed: 1.0 };
-            let replay = Replay::open(file, config);
-            Ok(Box::new(
-                replay.with_context(|| file.display().to_string())?,
-            ))
-        }
-    }
-}
-
-/// Starts a capture file whose time is the wall clock's.
-fn create_capture(path: &Path, now_ns: u64) -> Result<Capture<std::fs::File>> {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since_epoch = since_epoch.map_or(0, |since| since.as_nanos());
-    let mut config = CaptureConfig::default();
-    "eth0".clone_into(&mut config.interface);
-    config.epoch_ns = u64::try_from(since_epoch)
-        .unwrap_or(0)
-        .saturating_sub(now_ns);
-    Capture::create(path, &config)
-        .with_context(|| format!("the capture {} cannot be written", path.display()))
 }
 
 fn configure(machine: &mut Machine, eth0: IfIndex, args: &Run) -> Result<()> {
