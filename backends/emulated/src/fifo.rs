@@ -32,6 +32,11 @@ impl Fifo {
         self.lengths.is_empty()
     }
 
+    /// Bytes of the packet buffer in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Takes a frame in, if there is space for it in `limit` bytes.
     #[must_use]
     pub(crate) fn push(&mut self, frame: &[u8], limit: usize) -> bool {

@@ -16,10 +16,11 @@ use super::core::{Core, Ring};
 use super::eeprom::Eeprom;
 use super::filter::RAH_AV;
 use super::interrupt::Interrupts;
+use super::loopback::Loopback;
 use super::phy::Phy;
 use super::regs::{Cause, Ctrl, Registers, Status, offset};
 use super::stats::Statistics;
-use super::{E1000Config, rx, tx};
+use super::{E1000Config, flow, rx, tx};
 use crate::doorbell::Doorbell;
 use crate::model::{ModelCounters, Step};
 use crate::pci::FunctionPort;
@@ -46,6 +47,11 @@ pub(super) struct Chip {
     pub(super) addresses: AtomicU32,
     /// Frames wait for descriptors: then a write of RDT is worth a wake-up.
     pub(super) starved: Starved,
+    /// The PHY returns what is sent.
+    looped: AtomicBool,
+    loopback: Loopback,
+    /// The partner has asked for silence: STATUS.TXOFF.
+    pub(super) paused: AtomicBool,
     /// A delay timer is to be cut short: the flush bit of RDTR.
     pub(super) flush_rx: AtomicBool,
     /// The time of the last step.
@@ -108,6 +114,9 @@ impl Chip {
             doorbell: Doorbell::default(),
             addresses: AtomicU32::new(0),
             starved: Starved::new(),
+            looped: AtomicBool::new(false),
+            loopback: Loopback::default(),
+            paused: AtomicBool::new(false),
             flush_rx: AtomicBool::new(false),
             now_ns: AtomicU64::new(0),
             threaded: AtomicBool::new(false),
@@ -142,17 +151,25 @@ impl Chip {
         self.registers.reset();
         self.interrupts.reset();
         self.statistics.reset();
+        self.loopback.clear();
+        self.paused.store(false, Ordering::Release);
         let mut slow = self.slow();
-        let [a, b, c, d, e, f] = slow.eeprom.mac().0;
+        self.load_eeprom(&slow);
+        // The link is down now, as CTRL.SLU is clear; the cause went with the
+        // other causes.
+        self.update_link(&mut slow);
+        self.interrupts.reset();
+    }
+
+    /// Takes the station address from the EEPROM, unless that holds nothing: its
+    /// signature says so (section 5.6.6).
+    pub(super) fn load_eeprom(&self, slow: &Slow) {
+        let [a, b, c, d, e, f] = slow.eeprom.mac().map_or([0; 6], |mac| mac.0);
         let low = u32::from_le_bytes([a, b, c, d]);
         let high = u32::from_le_bytes([e, f, 0, 0]);
         self.registers.set(offset::RAL0, low);
         self.registers.set(offset::RAH0, high | RAH_AV);
         self.addresses.fetch_add(1, Ordering::Release);
-        // The link is down now, as CTRL.SLU is clear; the cause went with the
-        // other causes.
-        self.update_link(&mut slow);
-        self.interrupts.reset();
     }
 
     pub(super) fn rx_ring(&self) -> Ring {
@@ -174,24 +191,42 @@ impl Chip {
         }
     }
 
+    /// Whether frames can be sent and received: the link is up, or the MAC
+    /// returns them itself.
     pub(super) fn link_up(&self) -> bool {
-        let status = self.registers.load(offset::STATUS);
-        Status::from_bits_retain(status).contains(Status::LU)
+        self.status().contains(Status::LU) || self.registers.rctl().returns_frames()
     }
 
-    /// Brings STATUS up to date with the PHY and CTRL.SLU; a change is a cause.
+    fn status(&self) -> Status {
+        Status::from_bits_retain(self.registers.load(offset::STATUS))
+    }
+
+    /// STATUS as it is read.
+    pub(super) fn read_status(&self) -> u32 {
+        let mut status = self.status();
+        status.set(Status::TXOFF, self.paused.load(Ordering::Acquire));
+        status.bits()
+    }
+
+    /// Brings STATUS up to date with the PHY and CTRL; a change of the link is a
+    /// cause.
     pub(super) fn update_link(&self, slow: &mut Slow) {
-        let ctrl = Ctrl::from_bits_retain(self.registers.load(offset::CTRL));
+        let ctrl = self.registers.ctrl();
         let link = slow.phy.link().filter(|_| ctrl.contains(Ctrl::SLU));
-        let was_up = self.link_up();
+        let was_up = self.status().contains(Status::LU);
         let mut status = Status::PCI66.bits();
         if let Some(link) = link {
-            status |= Status::LU.bits() | link.speed << 6 | link.speed << 8;
-            status |= u32::from(link.full_duplex);
+            let speed = ctrl.forced_speed().unwrap_or(link.speed);
+            let full_duplex = ctrl.forced_duplex().unwrap_or(link.full_duplex);
+            status |= Status::LU.bits() | speed << 6 | link.speed << 8 | u32::from(full_duplex);
         }
         self.registers.set(offset::STATUS, status);
+        self.looped.store(slow.phy.loops_back(), Ordering::Release);
         if was_up != link.is_some() {
             self.interrupts.set(Cause::LSC);
+        }
+        if slow.phy.take_interrupt() {
+            self.interrupts.set(Cause::PHYINT);
         }
     }
 
@@ -204,8 +239,13 @@ impl Chip {
         let mut step = Step::default();
         let carrier = wire.carrier();
         self.look_at_link(now_ns, carrier);
-        self.receive(now_ns, wire, &mut step);
-        self.transmit(now_ns, wire, &mut step);
+        if self.is_looped() {
+            self.move_frames(now_ns, &mut self.loopback.instead_of(wire), &mut step);
+            step.again |= self.loopback.holds_frames();
+        } else {
+            self.loopback.clear();
+            self.move_frames(now_ns, wire, &mut step);
+        }
         self.expire_delays(now_ns);
         let called = self.interrupt();
         // A handler that leaves the pin asserted is called again.
@@ -218,6 +258,16 @@ impl Chip {
         step
     }
 
+    /// Whether what is sent comes back, from the PHY or before it gets there.
+    fn is_looped(&self) -> bool {
+        self.looped.load(Ordering::Acquire) || self.registers.rctl().returns_frames()
+    }
+
+    fn move_frames(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
+        self.receive(now_ns, wire, step);
+        self.transmit(now_ns, wire, step);
+    }
+
     fn look_at_link(&self, now_ns: u64, carrier: bool) {
         let mut slow = self.slow();
         slow.phy.set_carrier(carrier);
@@ -228,6 +278,7 @@ impl Chip {
     fn receive(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
         let mut core = self.burst();
         let (came, causes) = rx::receive(self, &mut core, now_ns, RX_BUDGET, wire);
+        flow::look_after_fifo(self, &mut core, now_ns, wire);
         self.counters.wire_rx.add(came as u64);
         drop(core);
         step.received = came;
@@ -242,6 +293,8 @@ impl Chip {
         if sent > 0 {
             wire.flush(now_ns);
         }
+        let paused = core.flow.paused_until.is_some();
+        self.paused.store(paused, Ordering::Release);
         drop(core);
         step.sent = sent as usize;
         step.again |= more;
@@ -262,7 +315,11 @@ impl Chip {
 
     fn next_event_ns(&self, now_ns: u64) -> Option<u64> {
         let core = self.burst();
-        let delays = [core.rx.delay.due(), core.tx.delay.due()];
+        let delays = [
+            core.rx.delay.due(),
+            core.tx.delay.due(),
+            core.flow.due(now_ns),
+        ];
         drop(core);
         let phy = self.slow().phy.next_event_ns();
         let throttle = self.throttle_end(now_ns);

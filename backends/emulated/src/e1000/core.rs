@@ -3,8 +3,11 @@
 use super::E1000Config;
 use super::delay::Delay;
 use super::filter::Exact;
+use super::flow::Flow;
 use super::stats::Delta;
+use super::tx::{Extended, LONGEST};
 use crate::fifo::Fifo;
+use crate::offload::TAG_LEN;
 use crate::pci::DmaView;
 use softnet_dma_ring::DmaAddr;
 
@@ -19,6 +22,7 @@ pub(super) struct Core {
     pub(super) exact_of: u32,
     pub(super) delta: Delta,
     pub(super) pad_short: bool,
+    pub(super) flow: Flow,
     pub(super) rx: Rx,
     pub(super) tx: Tx,
 }
@@ -36,9 +40,11 @@ pub(super) struct Rx {
 
 /// The transmitter's state.
 pub(super) struct Tx {
-    /// The packet that is being gathered, and what of it there is.
+    /// Room for a tag, the packet that is being gathered after it, and what of
+    /// it there is.
     pub(super) packet: Box<[u8]>,
     pub(super) len: usize,
+    pub(super) extended: Extended,
     /// The packet will not be sent, for what one of its descriptors was.
     pub(super) discard: bool,
     pub(super) delay: Delay,
@@ -54,6 +60,7 @@ impl Core {
             exact_of: 0,
             delta: Delta::new(),
             pad_short: config.pad_short_frames,
+            flow: Flow::default(),
             rx: Rx {
                 fifo: Fifo::new(),
                 scratch: vec![0; MAX_PACKET].into(),
@@ -61,8 +68,9 @@ impl Core {
                 halted: false,
             },
             tx: Tx {
-                packet: vec![0; MAX_PACKET].into(),
+                packet: vec![0; TAG_LEN + MAX_PACKET].into(),
                 len: 0,
+                extended: Extended::new(LONGEST),
                 discard: false,
                 delay: Delay::default(),
                 halted: false,
@@ -71,12 +79,14 @@ impl Core {
     }
 
     pub(super) fn reset(&mut self) {
+        self.flow = Flow::default();
         self.rx.fifo.clear();
         self.rx.delay.stop();
         self.rx.halted = false;
         self.tx.delay.stop();
         self.tx.halted = false;
         self.tx.begin_packet();
+        self.tx.extended.reset();
     }
 }
 
@@ -85,6 +95,19 @@ impl Tx {
     pub(super) fn begin_packet(&mut self) {
         self.len = 0;
         self.discard = false;
+        self.extended.begin_packet();
+    }
+
+    /// The driver has put the FCS there itself: the wire's frames are without.
+    /// Returns whether it was right; a wrong one makes a frame that no receiver
+    /// takes.
+    pub(super) fn strip_fcs(&mut self) -> bool {
+        let packet = &self.packet[TAG_LEN..TAG_LEN + self.len];
+        let Some((frame, fcs)) = packet.split_last_chunk::<4>() else {
+            return false;
+        };
+        self.len = frame.len();
+        !frame.is_empty() && crc32fast::hash(frame).to_le_bytes() == *fcs
     }
 }
 

@@ -70,9 +70,12 @@ impl Eeprom {
         }
     }
 
-    pub(super) fn mac(&self) -> MacAddress {
+    /// The station address, if the EEPROM has its signature: 01b in the highest
+    /// bits of word 0x0a.
+    pub(super) fn mac(&self) -> Option<MacAddress> {
         let [a, b, c, ..] = self.words.map(u16::to_le_bytes);
-        MacAddress([a[0], a[1], b[0], b[1], c[0], c[1]])
+        let signed = self.words[0x0a] >> 14 == 1;
+        signed.then_some(MacAddress([a[0], a[1], b[0], b[1], c[0], c[1]]))
     }
 
     /// EECD as read: access is granted as soon as it is requested.

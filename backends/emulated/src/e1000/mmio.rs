@@ -15,6 +15,9 @@ mod mdic {
     pub(super) const READ: u32 = 2;
 }
 
+/// The bit of CTRL_EXT that has the EEPROM read again; it clears itself.
+const EE_RST: u32 = 1 << 13;
+
 /// The flush bit of RDTR.
 const RDTR_FPD: u32 = 1 << 31;
 
@@ -89,7 +92,7 @@ impl Chip {
             offset::ICS => self.interrupts.causes(),
             offset::IMS => self.interrupts.mask(),
             offset::CTRL | offset::CTRL_DUP => self.registers.load(offset::CTRL),
-            offset::STATUS => self.registers.load(offset::STATUS),
+            offset::STATUS => self.read_status(),
             offset::EECD => self.slow().eeprom.read_eecd(),
             offset::EERD => self.slow().eeprom.read_eerd(),
             offset::MDIC => self.slow().mdic,
@@ -192,9 +195,11 @@ impl Chip {
                 let _core = self.between_bursts();
                 self.registers.set(at, value & mask);
             }
+            offset::CTRL_EXT => self.registers.set(at, value & !EE_RST),
             _ => self.registers.set(at, value & mask),
         }
         match at {
+            offset::CTRL_EXT if value & EE_RST != 0 => self.load_eeprom(&self.slow()),
             offset::RAL0..=offset::RAH15 => {
                 self.addresses.fetch_add(1, Ordering::Release);
             }

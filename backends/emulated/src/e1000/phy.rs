@@ -20,17 +20,28 @@ pub(super) mod reg {
     pub(in crate::e1000) const PSCON: u8 = 16;
     pub(in crate::e1000) const PSSTAT: u8 = 17;
     pub(in crate::e1000) const PINTE: u8 = 18;
+    pub(in crate::e1000) const PINTS: u8 = 19;
     pub(in crate::e1000) const EPSCON: u8 = 20;
     pub(in crate::e1000) const EPSCON2: u8 = 26;
 }
 
 const PCTRL_RESET: u16 = 1 << 15;
+const PCTRL_LOOPBACK: u16 = 1 << 14;
 const PCTRL_AUTONEG: u16 = 1 << 12;
 const PCTRL_POWER_DOWN: u16 = 1 << 11;
 const PCTRL_ISOLATE: u16 = 1 << 10;
 const PCTRL_RESTART: u16 = 1 << 9;
 const PSTATUS_COMPLETE: u16 = 1 << 5;
 const PSTATUS_LINK: u16 = 1 << 2;
+
+/// Interrupt causes: PINTE enables them, PINTS shows them.
+mod cause {
+    pub(super) const LINK: u16 = 1 << 10;
+    pub(super) const COMPLETE: u16 = 1 << 11;
+    pub(super) const PAGE: u16 = 1 << 12;
+    pub(super) const DUPLEX: u16 = 1 << 13;
+    pub(super) const SPEED: u16 = 1 << 14;
+}
 
 /// The PHY's registers and its autonegotiation with whoever is at the other end.
 /// The partner offers all that an M88E1011 can do.
@@ -44,6 +55,10 @@ pub(super) struct Phy {
     link_dropped: bool,
     /// ANE.1: a page came since ANE was read.
     page: bool,
+    /// PINTS, which reading clears.
+    causes: u16,
+    /// An enabled cause was added since somebody asked.
+    interrupt: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +89,8 @@ impl Phy {
             carrier: false,
             link_dropped: false,
             page: false,
+            causes: 0,
+            interrupt: false,
         };
         phy.reset();
         phy
@@ -81,7 +98,15 @@ impl Phy {
 
     /// Sets all registers to their initial values and negotiates anew.
     pub(super) fn reset(&mut self) {
+        self.track(|phy| {
+            phy.set_initial_values();
+            phy.restart();
+        });
+    }
+
+    fn set_initial_values(&mut self) {
         self.words = [0; 32];
+        self.causes = 0;
         for (number, value) in [
             (reg::PCTRL, 0x1140),
             (reg::PSTATUS, 0x7949),
@@ -100,13 +125,48 @@ impl Phy {
         ] {
             self.words[usize::from(number)] = value;
         }
-        self.restart();
+    }
+
+    /// Does something that the link may change by, and notes how it did.
+    fn track(&mut self, something: impl FnOnce(&mut Self)) {
+        let before = self.link();
+        something(self);
+        let after = self.link();
+        if before == after {
+            return;
+        }
+        self.link_dropped |= before.is_some();
+        let mut causes = 0;
+        if before.is_some() != after.is_some() {
+            causes |= cause::LINK;
+        }
+        if before.map(|link| link.speed) != after.map(|link| link.speed) {
+            causes |= cause::SPEED;
+        }
+        if before.map(|link| link.full_duplex) != after.map(|link| link.full_duplex) {
+            causes |= cause::DUPLEX;
+        }
+        self.raise(causes);
+    }
+
+    fn raise(&mut self, causes: u16) {
+        self.causes |= causes;
+        self.interrupt |= causes & self.words[usize::from(reg::PINTE)] != 0;
+    }
+
+    /// Whether an interrupt is due that was not asked for yet.
+    pub(super) fn take_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.interrupt)
+    }
+
+    /// Whether what is sent comes back.
+    pub(super) fn loops_back(&self) -> bool {
+        self.control() & (PCTRL_LOOPBACK | PCTRL_POWER_DOWN) == PCTRL_LOOPBACK
     }
 
     /// Negotiates anew, if there is somebody and it is not switched off. With
     /// autonegotiation off, the forced link is there at once.
     fn restart(&mut self) {
-        self.link_dropped |= self.link().is_some();
         let control = self.control();
         self.negotiation = if !self.carrier || control & (PCTRL_POWER_DOWN | PCTRL_ISOLATE) != 0 {
             Negotiation::Idle
@@ -124,9 +184,10 @@ impl Phy {
     /// Somebody came to the other end of the cable, or left.
     pub(super) fn set_carrier(&mut self, carrier: bool) {
         if self.carrier != carrier {
-            self.link_dropped |= self.link().is_some();
-            self.carrier = carrier;
-            self.restart();
+            self.track(|phy| {
+                phy.carrier = carrier;
+                phy.restart();
+            });
         }
     }
 
@@ -136,8 +197,11 @@ impl Phy {
             self.negotiation = Negotiation::Until(now_ns.saturating_add(self.autoneg_ns));
         }
         if matches!(self.negotiation, Negotiation::Until(due) if due <= now_ns) {
-            self.negotiation = Negotiation::Complete;
-            self.page = true;
+            self.track(|phy| {
+                phy.negotiation = Negotiation::Complete;
+                phy.page = true;
+            });
+            self.raise(cause::COMPLETE | cause::PAGE);
         }
     }
 
@@ -159,18 +223,17 @@ impl Phy {
 
     /// The link, if it is up.
     pub(super) fn link(&self) -> Option<Link> {
-        if self.negotiation != Negotiation::Complete {
-            return None;
-        }
         let control = self.control();
-        if control & PCTRL_AUTONEG == 0 {
-            let speed = u32::from(control >> 5 & 2 | control >> 13 & 1);
-            return Some(Link {
-                speed,
+        if self.negotiation != Negotiation::Complete && !self.loops_back() {
+            None
+        } else if control & PCTRL_AUTONEG == 0 || self.loops_back() {
+            Some(Link {
+                speed: u32::from(control >> 5 & 2 | control >> 13 & 1),
                 full_duplex: control & 1 << 8 != 0,
-            });
+            })
+        } else {
+            self.agreed()
         }
-        self.agreed()
     }
 
     /// The best of what is advertised (IEEE 802.3, annex 28B.3).
@@ -213,6 +276,7 @@ impl Phy {
             // Both receivers fine; the partner can do 1000 Mbit/s, both duplexes.
             reg::GSTATUS if negotiated => 0x3c00,
             reg::PSSTAT => self.specific_status(),
+            reg::PINTS => std::mem::take(&mut self.causes),
             _ => stored,
         }
     }
@@ -247,16 +311,18 @@ impl Phy {
     /// Speed and duplex written while autonegotiation is on take effect only
     /// when it is switched off by a reset or by this write.
     fn write_control(&mut self, value: u16) {
-        if value & PCTRL_RESET != 0 {
-            // A software reset keeps what is advertised.
-            self.words[usize::from(reg::PCTRL)] = value & 0x3dc0;
-            return self.restart();
-        }
         let before = self.control();
-        self.words[usize::from(reg::PCTRL)] = value & 0x7dc0;
-        let matters = PCTRL_AUTONEG | PCTRL_POWER_DOWN | PCTRL_ISOLATE;
-        if value & PCTRL_RESTART != 0 || (before ^ value) & matters != 0 {
-            self.restart();
-        }
+        self.track(|phy| {
+            if value & PCTRL_RESET != 0 {
+                // A software reset keeps what is advertised.
+                phy.words[usize::from(reg::PCTRL)] = value & 0x3dc0;
+                return phy.restart();
+            }
+            phy.words[usize::from(reg::PCTRL)] = value & 0x7dc0;
+            let matters = PCTRL_AUTONEG | PCTRL_POWER_DOWN | PCTRL_ISOLATE;
+            if value & PCTRL_RESTART != 0 || (before ^ value) & matters != 0 {
+                phy.restart();
+            }
+        });
     }
 }

@@ -71,7 +71,13 @@ bitflags! {
         const FD = 1;
         const SLU = 1 << 6;
         const SPEED_1000 = 2 << 8;
+        const SPEED = 3 << 8;
+        const FRCSPD = 1 << 11;
+        const FRCDPX = 1 << 12;
         const RST = 1 << 26;
+        const RFCE = 1 << 27;
+        const TFCE = 1 << 28;
+        const VME = 1 << 30;
         const PHY_RST = 1 << 31;
     }
 
@@ -80,6 +86,7 @@ bitflags! {
     pub(super) struct Status: u32 {
         const FD = 1;
         const LU = 1 << 1;
+        const TXOFF = 1 << 4;
         const SPEED_1000 = 2 << 6;
         const ASDV_1000 = 2 << 8;
         const PCI66 = 1 << 11;
@@ -125,6 +132,15 @@ bitflags! {
         const SECRC = 1 << 26;
     }
 
+    /// Receive checksum control (RXCSUM, after section 13.4.46).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Rxcsum: u32 {
+        const PCSS = 0xff;
+        const IPOFLD = 1 << 8;
+        const TUOFLD = 1 << 9;
+        const IPV6OFL = 1 << 10;
+    }
+
     /// Transmit control (section 13.4.33).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) struct Tctl: u32 {
@@ -137,7 +153,28 @@ bitflags! {
     }
 }
 
+impl Ctrl {
+    /// The speed that the MAC has whatever the PHY says: 0, 1 or 2 for 10, 100 or
+    /// 1000 Mbit/s.
+    pub(super) fn forced_speed(self) -> Option<u32> {
+        let speed = (self & Self::SPEED).bits() >> 8;
+        self.contains(Self::FRCSPD).then_some(speed.min(2))
+    }
+
+    /// The duplex mode that the MAC has whatever the PHY says.
+    pub(super) fn forced_duplex(self) -> Option<bool> {
+        self.contains(Self::FRCDPX)
+            .then_some(self.contains(Self::FD))
+    }
+}
+
 impl Rctl {
+    /// Whether the MAC returns what it sends. (The other mode there is leaves that
+    /// to the PHY.)
+    pub(super) fn returns_frames(self) -> bool {
+        self.field(Self::LBM) == 1
+    }
+
     /// A field's value.
     pub(super) fn field(self, mask: Self) -> u32 {
         (self & mask).bits() >> mask.bits().trailing_zeros()
@@ -194,6 +231,10 @@ impl Registers {
         self.word(offset).store(value, Ordering::Release);
     }
 
+    pub(super) fn ctrl(&self) -> Ctrl {
+        Ctrl::from_bits_retain(self.load(offset::CTRL))
+    }
+
     pub(super) fn rctl(&self) -> Rctl {
         Rctl::from_bits_retain(self.load(offset::RCTL))
     }
@@ -234,8 +275,10 @@ pub(super) fn plain_mask(at: u32) -> Option<u32> {
         | offset::TIPG
         | offset::TXDMAC => u32::MAX,
         offset::FCAH | offset::FCT | offset::VET | offset::FCTTV | offset::AIT => 0xffff,
-        // The enable bits above are those of other members of the family.
-        offset::FCRTL | offset::FCRTH => 0xfff8,
+        // The manual gives XONE to other members of the family only, but this one
+        // has no other way to end a pause early, and drivers use it.
+        offset::FCRTL => 0x8000_fff8,
+        offset::FCRTH => 0xfff8,
         offset::PBA => 0x003f_003f,
         offset::RDBAL | offset::TDBAL => !0xf,
         offset::RDBAH | offset::TDBAH => u32::MAX,

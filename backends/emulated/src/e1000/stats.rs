@@ -14,7 +14,13 @@ pub(super) struct Octets(u8);
 
 impl Stat {
     pub(super) const MPC: Self = Self::at(0x4010);
+    pub(super) const DC: Self = Self::at(0x4030);
     pub(super) const RLEC: Self = Self::at(0x4040);
+    pub(super) const XONRXC: Self = Self::at(0x4048);
+    pub(super) const XONTXC: Self = Self::at(0x404c);
+    pub(super) const XOFFRXC: Self = Self::at(0x4050);
+    pub(super) const XOFFTXC: Self = Self::at(0x4054);
+    pub(super) const FCRUC: Self = Self::at(0x4058);
     pub(super) const PRC64: Self = Self::at(0x405c);
     pub(super) const GPRC: Self = Self::at(0x4074);
     pub(super) const BPRC: Self = Self::at(0x4078);
@@ -28,6 +34,8 @@ impl Stat {
     pub(super) const PTC64: Self = Self::at(0x40d8);
     pub(super) const MPTC: Self = Self::at(0x40f0);
     pub(super) const BPTC: Self = Self::at(0x40f4);
+    pub(super) const TSCTC: Self = Self::at(0x40f8);
+    pub(super) const TSCTFC: Self = Self::at(0x40fc);
 
     const fn at(register: u32) -> Self {
         Self(((register - offset::STATISTICS) / 4) as u8)

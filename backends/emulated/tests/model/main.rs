@@ -6,10 +6,15 @@
 )]
 
 mod bus;
+mod flow_control;
+mod frames;
 mod interrupts;
+mod loopback;
 mod nonsense;
 mod receive;
+mod receive_offload;
 mod registers;
 mod rig;
 mod threads;
 mod transmit;
+mod transmit_offload;

@@ -15,15 +15,23 @@ pub(crate) const CTRL: u32 = 0x0000;
 pub(crate) const STATUS: u32 = 0x0008;
 pub(crate) const EECD: u32 = 0x0010;
 pub(crate) const EERD: u32 = 0x0014;
+pub(crate) const CTRL_EXT: u32 = 0x0018;
 pub(crate) const MDIC: u32 = 0x0020;
+pub(crate) const FCAL: u32 = 0x0028;
+pub(crate) const FCAH: u32 = 0x002c;
+pub(crate) const FCT: u32 = 0x0030;
+pub(crate) const VET: u32 = 0x0038;
 pub(crate) const ICR: u32 = 0x00c0;
 pub(crate) const ITR: u32 = 0x00c4;
 pub(crate) const ICS: u32 = 0x00c8;
 pub(crate) const IMS: u32 = 0x00d0;
 pub(crate) const IMC: u32 = 0x00d8;
 pub(crate) const RCTL: u32 = 0x0100;
+pub(crate) const FCTTV: u32 = 0x0170;
 pub(crate) const TCTL: u32 = 0x0400;
 pub(crate) const PBA: u32 = 0x1000;
+pub(crate) const FCRTL: u32 = 0x2160;
+pub(crate) const FCRTH: u32 = 0x2168;
 pub(crate) const RDBAL: u32 = 0x2800;
 pub(crate) const RDBAH: u32 = 0x2804;
 pub(crate) const RDLEN: u32 = 0x2808;
@@ -31,6 +39,7 @@ pub(crate) const RDH: u32 = 0x2810;
 pub(crate) const RDT: u32 = 0x2818;
 pub(crate) const RDTR: u32 = 0x2820;
 pub(crate) const RADV: u32 = 0x282c;
+pub(crate) const RSRPD: u32 = 0x2c00;
 pub(crate) const TDBAL: u32 = 0x3800;
 pub(crate) const TDBAH: u32 = 0x3804;
 pub(crate) const TDLEN: u32 = 0x3808;
@@ -39,12 +48,20 @@ pub(crate) const TDT: u32 = 0x3818;
 pub(crate) const TIDV: u32 = 0x3820;
 pub(crate) const TXDCTL: u32 = 0x3828;
 pub(crate) const TADV: u32 = 0x382c;
+pub(crate) const RXCSUM: u32 = 0x5000;
 pub(crate) const MTA: u32 = 0x5200;
 pub(crate) const RAL: u32 = 0x5400;
 pub(crate) const RAH: u32 = 0x5404;
+pub(crate) const VFTA: u32 = 0x5600;
 
 pub(crate) const MPC: u32 = 0x4010;
+pub(crate) const DC: u32 = 0x4030;
 pub(crate) const RLEC: u32 = 0x4040;
+pub(crate) const XONRXC: u32 = 0x4048;
+pub(crate) const XONTXC: u32 = 0x404c;
+pub(crate) const XOFFRXC: u32 = 0x4050;
+pub(crate) const XOFFTXC: u32 = 0x4054;
+pub(crate) const FCRUC: u32 = 0x4058;
 pub(crate) const PRC64: u32 = 0x405c;
 pub(crate) const GPRC: u32 = 0x4074;
 pub(crate) const BPRC: u32 = 0x4078;
@@ -63,9 +80,14 @@ pub(crate) const TPT: u32 = 0x40d4;
 pub(crate) const PTC64: u32 = 0x40d8;
 pub(crate) const MPTC: u32 = 0x40f0;
 pub(crate) const BPTC: u32 = 0x40f4;
+pub(crate) const TSCTC: u32 = 0x40f8;
+pub(crate) const TSCTFC: u32 = 0x40fc;
 
 pub(crate) const SLU: u32 = 1 << 6;
 pub(crate) const RST: u32 = 1 << 26;
+pub(crate) const RFCE: u32 = 1 << 27;
+pub(crate) const TFCE: u32 = 1 << 28;
+pub(crate) const VME: u32 = 1 << 30;
 
 pub(crate) const EN: u32 = 1 << 1;
 pub(crate) const UPE: u32 = 1 << 3;
@@ -74,13 +96,21 @@ pub(crate) const LPE: u32 = 1 << 5;
 pub(crate) const BAM: u32 = 1 << 15;
 pub(crate) const BSIZE_256: u32 = 3 << 16;
 pub(crate) const SECRC: u32 = 1 << 26;
+pub(crate) const VFE: u32 = 1 << 18;
+pub(crate) const CFIEN: u32 = 1 << 19;
+pub(crate) const CFI: u32 = 1 << 20;
+pub(crate) const DPF: u32 = 1 << 22;
+pub(crate) const PMCF: u32 = 1 << 23;
 pub(crate) const PSP: u32 = 1 << 3;
+pub(crate) const SWXOFF: u32 = 1 << 22;
 
 pub(crate) const TXDW: u32 = 1;
 pub(crate) const TXQE: u32 = 1 << 1;
 pub(crate) const LSC: u32 = 1 << 2;
 pub(crate) const RXDMT0: u32 = 1 << 4;
 pub(crate) const RXO: u32 = 1 << 6;
+pub(crate) const PHYINT: u32 = 1 << 12;
+pub(crate) const SRPD: u32 = 1 << 16;
 pub(crate) const RXT0: u32 = 1 << 7;
 
 pub(crate) const MAC: MacAddress = MacAddress([0x52, 0x54, 0x00, 0x12, 0x34, 0x56]);
@@ -345,6 +375,14 @@ impl RxRing {
         }
     }
 
+    pub(crate) fn checksum(&self, index: usize) -> u16 {
+        (self.ring.read_u64(index * 16 + 8) >> 16) as u16
+    }
+
+    pub(crate) fn special(&self, index: usize) -> u16 {
+        (self.ring.read_u64(index * 16 + 8) >> 48) as u16
+    }
+
     pub(crate) fn done(&self, index: usize) -> bool {
         self.status(index).status & 1 != 0
     }
@@ -372,7 +410,9 @@ pub(crate) const EOP: u64 = 1;
 pub(crate) const IFCS: u64 = 1 << 1;
 pub(crate) const IC: u64 = 1 << 2;
 pub(crate) const RS: u64 = 1 << 3;
+pub(crate) const TSE: u64 = 1 << 2;
 pub(crate) const DEXT: u64 = 1 << 5;
+pub(crate) const VLE: u64 = 1 << 6;
 pub(crate) const IDE: u64 = 1 << 7;
 
 impl TxRing {
@@ -383,6 +423,16 @@ impl TxRing {
         fill(&self.buffers, at, data);
         let addr = self.buffers.dma_addr().offset(at as u64);
         self.raw(addr.0, data.len() as u64 | command << 24);
+    }
+
+    /// Writes a data descriptor of the extended kind and its data. `more` are the
+    /// options and the tag, where the second word has them.
+    pub(crate) fn put_data(&mut self, data: &[u8], command: u64, more: u64) {
+        let at = self.tail as usize * 2048;
+        fill(&self.buffers, at, data);
+        let addr = self.buffers.dma_addr().offset(at as u64);
+        let control = data.len() as u64 | 1 << 20 | (command | DEXT) << 24 | more;
+        self.raw(addr.0, control);
     }
 
     pub(crate) fn raw(&mut self, address: u64, control: u64) {

@@ -114,27 +114,6 @@ fn a_checksum_outside_of_the_packet_is_not_inserted() {
 }
 
 #[test]
-fn extended_descriptors_are_reported_done_and_not_sent() {
-    let mut rig = Rig::new();
-    let mut ring = rig.tx_ring(8, PSP);
-    let context = DEXT | RS;
-    ring.raw(0x1234, context << 24);
-    ring.raw(
-        ring.buffers.dma_addr().0,
-        100 | 1 << 20 | (DEXT | CMD) << 24,
-    );
-    let sent = frame(MAC, 60);
-    ring.put(&sent, CMD);
-    ring.ring_doorbell(&rig);
-    rig.step();
-    assert_eq!([0, 1, 2].map(|at| ring.done(at)), [true; 3]);
-    assert_eq!(rig.wire.sent(), [sent], "what follows is not touched");
-    let counters = rig.nic.counters();
-    assert_eq!((counters.tx_unsupported, counters.tx_discarded), (2, 1));
-    assert_eq!(rig.dev.dma_faults(), 0);
-}
-
-#[test]
 fn descriptors_without_end_are_bounded() {
     let mut rig = Rig::new();
     let mut ring = rig.tx_ring(64, PSP);

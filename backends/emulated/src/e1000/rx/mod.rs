@@ -1,10 +1,16 @@
 //! Receive: from the wire through the filters to memory (section 3.2).
 
+mod offload;
+mod packet;
+
 use super::chip::Chip;
 use super::core::{Core, MAX_PACKET, Ring, Rx};
 use super::filter::{Accept, BROADCAST, Exact, accept};
+use super::flow::{Control, Flow, Known};
 use super::regs::{Cause, Rctl, offset};
 use super::stats::{Delta, Octets, Stat};
+use offload::{Description, Offload};
+use packet::Packet;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 use softnet_nic_hal::wire::Wire;
 use std::sync::atomic::Ordering;
@@ -20,7 +26,12 @@ mod descriptor {
     pub(super) const DD: u64 = 1 << 32;
     pub(super) const EOP: u64 = 1 << 33;
     pub(super) const IXSM: u64 = 1 << 34;
+    pub(super) const VP: u64 = 1 << 35;
+    pub(super) const TCPCS: u64 = 1 << 37;
+    pub(super) const IPCS: u64 = 1 << 38;
     pub(super) const PIF: u64 = 1 << 39;
+    pub(super) const TCPE: u64 = 1 << 45;
+    pub(super) const IPE: u64 = 1 << 46;
     pub(super) const RXE: u64 = 1 << 47;
 }
 
@@ -30,6 +41,10 @@ struct Burst<'a> {
     exact: &'a Exact,
     delta: &'a mut Delta,
     rx: &'a mut Rx,
+    flow: &'a mut Flow,
+    control: Option<Known>,
+    offload: Offload,
+    now_ns: u64,
     descriptors: DmaWindow<'a>,
     buffers: DmaWindow<'a>,
     pad_short: bool,
@@ -37,6 +52,8 @@ struct Burst<'a> {
     buffer_len: usize,
     /// Bytes of the FCS that go to memory.
     fcs_len: usize,
+    /// Bytes up to which a frame is a small one (RSRPD); 0: none is.
+    small: usize,
     ring: Ring,
     /// Descriptors that the device owns, and how many there were at the start.
     left: u32,
@@ -61,15 +78,15 @@ pub(super) fn receive(
         chip.counters.rx_unheard.add(came as u64);
         return (came, Cause::empty());
     }
-    let mut burst = Burst::begin(chip, core, rctl);
+    let mut burst = Burst::begin(chip, core, rctl, now_ns);
     burst.drain_fifo();
     let came = wire.receive(now_ns, budget, &mut |frame| burst.arrive(frame));
-    let causes = burst.end(now_ns);
+    let causes = burst.end();
     (came, causes)
 }
 
 impl<'a> Burst<'a> {
-    fn begin(chip: &'a Chip, core: &'a mut Core, rctl: Rctl) -> Self {
+    fn begin(chip: &'a Chip, core: &'a mut Core, rctl: Rctl, now_ns: u64) -> Self {
         let addresses = chip.addresses.load(Ordering::Acquire);
         if core.exact_of != addresses {
             core.exact = Exact::load(&chip.registers);
@@ -86,12 +103,17 @@ impl<'a> Burst<'a> {
             exact: &core.exact,
             delta: &mut core.delta,
             rx: &mut core.rx,
+            flow: &mut core.flow,
+            control: Known::load(&chip.registers, rctl),
+            offload: Offload::load(&chip.registers, rctl),
+            now_ns,
             descriptors: domain.window(),
             buffers: domain.window(),
             pad_short: core.pad_short,
             rctl,
             buffer_len: rctl.buffer_len(),
             fcs_len: if rctl.contains(Rctl::SECRC) { 0 } else { 4 },
+            small: chip.registers.load(offset::RSRPD) as usize,
             ring,
             left: ring.available(),
             free: ring.available(),
@@ -116,8 +138,15 @@ impl<'a> Burst<'a> {
         let len = frame.len() + 4;
         self.delta.count(Stat::TPR);
         self.delta.octets(Octets::TOR, len);
+        if self.control.is_some_and(|known| known.is_control(frame))
+            && self.obey(frame) == Control::Consumed
+        {
+            return;
+        }
         let registers = &self.chip.registers;
-        let Some((destination, how)) = accept(frame, self.rctl, self.exact, registers) else {
+        let accepted = accept(frame, self.rctl, self.exact, registers);
+        let Some((destination, how)) = accepted.filter(|_| self.offload.accepts(frame, registers))
+        else {
             self.chip.counters.rx_filtered.add(1);
             return;
         };
@@ -131,6 +160,14 @@ impl<'a> Burst<'a> {
             self.delta.count(Stat::MPC);
             self.causes |= Cause::RXO;
         }
+    }
+
+    #[cold]
+    fn obey(&mut self, frame: &[u8]) -> Control {
+        let Some(known) = self.control else {
+            return Control::Pass;
+        };
+        known.obey(frame, self.now_ns, self.flow, self.delta)
     }
 
     /// Bytes of the longest frame, with its FCS.
@@ -224,28 +261,33 @@ impl<'a> Burst<'a> {
 
     #[inline]
     fn store(&mut self, frame: &[u8], how: Accept) {
-        let flags = match how {
-            Accept::Exact => descriptor::DD | descriptor::IXSM,
-            Accept::Inexact => descriptor::DD | descriptor::IXSM | descriptor::PIF,
+        let mut description = self.offload.describe(frame);
+        description.flags |= match how {
+            Accept::Exact => descriptor::DD,
+            Accept::Inexact => descriptor::DD | descriptor::PIF,
         };
-        if self.fcs_len != 0 || frame.len() > self.buffer_len {
-            self.store_in_parts(frame, flags);
-        } else if let Err(fault) = self.store_at_once(frame, flags) {
+        let simple = self.fcs_len == 0 && !description.strip && description.checksum_from == 0;
+        if !simple || frame.len() > self.buffer_len {
+            self.store_in_parts(frame, description);
+        } else if let Err(fault) = self.store_at_once(frame, description) {
             self.halt(fault);
+        }
+        if frame.len() <= self.small {
+            self.causes |= Cause::SRPD;
         }
     }
 
     /// The frame fits into the next buffer, if that is none of a null
     /// descriptor.
     #[inline]
-    fn store_at_once(&mut self, frame: &[u8], flags: u64) -> Result<(), DmaFault> {
+    fn store_at_once(&mut self, frame: &[u8], description: Description) -> Result<(), DmaFault> {
         let words = self.descriptors.words(self.ring.descriptor())?;
         let buffer = words.first(Ordering::Acquire);
         if buffer == 0 {
-            self.store_in_parts(frame, flags);
+            self.store_in_parts(frame, description);
             return Ok(());
         }
-        let mut status = frame.len() as u64 | flags | descriptor::EOP;
+        let mut status = frame.len() as u64 | description.flags | descriptor::EOP;
         if let Err(fault) = self.buffers.write(DmaAddr(buffer), frame) {
             self.chip.port.report(fault);
             status |= descriptor::RXE;
@@ -262,20 +304,10 @@ impl<'a> Burst<'a> {
         self.left -= 1;
     }
 
-    /// The frame, and its FCS if that is kept, over as many descriptors as it
-    /// takes.
+    /// The packet, over as many descriptors as it takes.
     #[inline(never)]
-    fn store_in_parts(&mut self, frame: &[u8], flags: u64) {
-        let mut packet = Packet {
-            frame,
-            fcs: [0; 4],
-            len: frame.len() + self.fcs_len,
-            at: 0,
-            flags,
-        };
-        if self.fcs_len != 0 {
-            packet.fcs = crc32fast::hash(frame).to_le_bytes();
-        }
+    fn store_in_parts(&mut self, frame: &[u8], description: Description) {
+        let mut packet = Packet::new(frame, self.fcs_len, description);
         // A null descriptor takes no data, so there may be too few after all:
         // the packet is then cut short, without EOP.
         while packet.at < packet.len && self.left > 0 {
@@ -319,7 +351,7 @@ impl<'a> Burst<'a> {
     }
 
     /// Makes the burst visible in the registers, and says what it causes.
-    fn end(mut self, now_ns: u64) -> Cause {
+    fn end(mut self) -> Cause {
         let registers = &self.chip.registers;
         self.leave_fifo();
         self.chip.statistics.add(self.delta);
@@ -335,7 +367,7 @@ impl<'a> Burst<'a> {
                 0 => self.causes |= Cause::RXT0,
                 counts => {
                     let absolute = registers.load(offset::RADV);
-                    self.rx.delay.start(now_ns, counts, absolute);
+                    self.rx.delay.start(self.now_ns, counts, absolute);
                 }
             }
         }
@@ -354,31 +386,5 @@ impl Burst<'_> {
         if front.is_some_and(|len| self.has_room(len)) {
             self.chip.doorbell.ring();
         }
-    }
-}
-
-/// A packet on its way to memory: the frame and its FCS, one after the other.
-struct Packet<'a> {
-    frame: &'a [u8],
-    fcs: [u8; 4],
-    len: usize,
-    at: usize,
-    flags: u64,
-}
-
-impl Packet<'_> {
-    /// Writes the next `len` bytes to `at`.
-    fn write(&self, to: &mut DmaWindow<'_>, at: DmaAddr, len: usize) -> Result<(), DmaFault> {
-        let end = self.at + len;
-        let split = self.frame.len();
-        let data = &self.frame[self.at.min(split)..end.min(split)];
-        if !data.is_empty() {
-            to.write(at, data)?;
-        }
-        let fcs = &self.fcs[self.at.max(split) - split..end.max(split) - split];
-        if !fcs.is_empty() {
-            to.write(at.offset(data.len() as u64), fcs)?;
-        }
-        Ok(())
     }
 }
