@@ -5,7 +5,12 @@
 //! first delivery on a thread sets up that thread's slot for reading handlers;
 //! no later one allocates.)
 //!
-//! A line's word of state holds whether a handler is installed, and how many
+//! A line has one handler, or several that share it, as the pins of PCI functions
+//! do: then all are called, and those whose device raised nothing say so. A handler
+//! is never run twice at once: a delivery that comes while it runs makes it run once
+//! more.
+//!
+//! A handler's word of state holds whether it is installed, and how many
 //! calls of it are running. [`IrqTable::free`] first takes the flag away, so that no
 //! further call begins, and then waits until the running ones have ended:
 //! Linux's `synchronize_irq`. The calls' module has the protocol and its models.
@@ -14,22 +19,28 @@
 //! off, as Linux does when "nobody cared".
 #![cfg(feature = "std")]
 
-use crate::bus::{IrqReturn, VectorHandler};
+use crate::bus::VectorHandler;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use arc_swap::ArcSwapOption;
-use calls::Calls;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use core::sync::atomic::{AtomicU64, Ordering};
+use line::{Action, Line};
 
 mod calls;
+mod line;
+mod signals;
+mod snapshot;
+
+pub use signals::Signals;
+pub use snapshot::{IrqLine, IrqSnapshot};
 
 /// The number of an interrupt line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Irq(pub u32);
+
+/// One of the handlers that share a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ActionId(u64);
 
 /// Why the table refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +52,8 @@ pub enum IrqError {
     /// The line was never allocated, or was given back.
     #[error("interrupt line {} does not exist", .0.0)]
     NoSuchLine(Irq),
-    /// The line has a handler already.
+    /// The line has a handler already, which does not share it, or is not to be
+    /// shared with.
     #[error("interrupt line {} has a handler already", .0.0)]
     Busy(Irq),
 }
@@ -62,102 +74,8 @@ pub enum Delivery {
 pub struct IrqTable {
     cpus: usize,
     lines: Box<[Line]>,
-}
-
-struct Line {
-    calls: Calls,
-    screams: Screams,
-    cpu: AtomicUsize,
-    handler: ArcSwapOption<Action>,
-    counts: Box<[Count]>,
-    label: Mutex<Label>,
-}
-
-struct Action {
-    vector: u16,
-    handler: Arc<dyn VectorHandler>,
-}
-
-#[derive(Default)]
-struct Count {
-    delivered: AtomicU64,
-    unhandled: AtomicU64,
-}
-
-#[derive(Default)]
-struct Label {
-    /// What raises the line; `None` while nobody has allocated it.
-    source: Option<String>,
-    /// The name under which the handler was installed.
-    action: Option<String>,
-}
-
-impl Line {
-    fn new(cpus: usize) -> Self {
-        Self {
-            calls: Calls::new(),
-            screams: Screams::default(),
-            cpu: AtomicUsize::new(0),
-            handler: ArcSwapOption::empty(),
-            counts: (0..cpus).map(|_| Count::default()).collect(),
-            label: Mutex::default(),
-        }
-    }
-
-    fn label(&self) -> MutexGuard<'_, Label> {
-        self.label.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends all calls of the handler, and removes it.
-    fn quiet(&self) {
-        self.calls.close();
-        self.handler.store(None);
-    }
-
-    fn run(&self) -> Option<IrqReturn> {
-        let _running = self.calls.begin()?;
-        let action = self.handler.load();
-        let action = action.as_ref()?;
-        Some(action.handler.interrupt(action.vector))
-    }
-}
-
-/// Of so many deliveries in a row to one line, so many without a handler that
-/// had anything to do: then nobody cares, and the line is switched off. The
-/// numbers are Linux's.
-const WATCHED: u32 = 100_000;
-const NOBODY_CARED: u32 = 99_900;
-
-/// Watches for a line that screams and has no handler to quiet it.
-#[derive(Default)]
-struct Screams {
-    deliveries: AtomicU32,
-    unhandled: AtomicU32,
-    off: AtomicBool,
-}
-
-impl Screams {
-    fn note(&self, outcome: IrqReturn) {
-        if outcome == IrqReturn::None {
-            self.unhandled.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.deliveries.fetch_add(1, Ordering::Relaxed) + 1 == WATCHED {
-            self.deliveries.store(0, Ordering::Relaxed);
-            if self.unhandled.swap(0, Ordering::Relaxed) > NOBODY_CARED {
-                self.off.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn is_off(&self) -> bool {
-        self.off.load(Ordering::Relaxed)
-    }
-
-    fn forget(&self) {
-        self.deliveries.store(0, Ordering::Relaxed);
-        self.unhandled.store(0, Ordering::Relaxed);
-        self.off.store(false, Ordering::Relaxed);
-    }
+    /// The next [`ActionId`].
+    next: AtomicU64,
 }
 
 impl IrqTable {
@@ -177,6 +95,7 @@ impl IrqTable {
         Self {
             cpus,
             lines: (0..lines).map(|_| Line::new(cpus)).collect(),
+            next: AtomicU64::new(0),
         }
     }
 
@@ -207,16 +126,17 @@ impl IrqTable {
         Err(IrqError::NoFreeLine(self.lines.len()))
     }
 
-    /// Gives a line back; frees its handler first. Must not be called from it.
+    /// Gives a line back; frees its handlers first. Must not be called from one of
+    /// them.
     pub fn release(&self, irq: Irq) {
         if let Some(line) = self.line(irq) {
             let mut label = line.label();
-            line.quiet();
-            *label = Label::default();
+            line.remove(|_| true);
+            label.source = None;
         }
     }
 
-    /// Installs the handler of a line. It may be called from now on, with
+    /// Installs the only handler of a line. It may be called from now on, with
     /// `vector`. A `cpu` that the machine does not have becomes CPU 0.
     ///
     /// # Errors
@@ -229,32 +149,70 @@ impl IrqTable {
         cpu: usize,
         handler: Arc<dyn VectorHandler>,
     ) -> Result<(), IrqError> {
+        let action = self.action(vector, name, handler);
+        self.install(irq, cpu, false, action)
+    }
+
+    /// Installs one of the handlers that share a line: Linux's `IRQF_SHARED`.
+    /// Otherwise as [`request`](Self::request); the line interrupts the CPU that
+    /// its first handler names.
+    ///
+    /// # Errors
+    /// [`IrqError::NoSuchLine`] or [`IrqError::Busy`].
+    pub fn request_shared(
+        &self,
+        irq: Irq,
+        vector: u16,
+        name: &str,
+        cpu: usize,
+        handler: Arc<dyn VectorHandler>,
+    ) -> Result<ActionId, IrqError> {
+        let action = self.action(vector, name, handler);
+        let id = action.id;
+        self.install(irq, cpu, true, action)?;
+        Ok(id)
+    }
+
+    fn action(&self, vector: u16, name: &str, handler: Arc<dyn VectorHandler>) -> Action {
+        let id = ActionId(self.next.fetch_add(1, Ordering::Relaxed));
+        Action::new(id, vector, name, handler)
+    }
+
+    fn install(&self, irq: Irq, cpu: usize, shared: bool, action: Action) -> Result<(), IrqError> {
         let line = self.line(irq).ok_or(IrqError::NoSuchLine(irq))?;
         let mut label = line.label();
         if label.source.is_none() {
             return Err(IrqError::NoSuchLine(irq));
         }
-        if label.action.is_some() {
+        if line.actions().is_empty() {
+            label.shared = shared;
+            line.cpu.store(self.clamp(cpu), Ordering::Relaxed);
+        } else if !(label.shared && shared) {
             return Err(IrqError::Busy(irq));
         }
-        label.action = Some(name.into());
-        line.cpu.store(self.clamp(cpu), Ordering::Relaxed);
         line.screams.forget();
-        line.handler
-            .store(Some(Arc::new(Action { vector, handler })));
-        line.calls.open();
+        line.add(action);
         Ok(())
     }
 
-    /// Removes the handler of a line. When it returns, the handler is not
-    /// running and will not be called again. Must not be called from it.
+    /// Removes all handlers of a line. When it returns, they are not running and
+    /// will not be called again. Must not be called from one of them.
     pub fn free(&self, irq: Irq) {
+        self.remove(irq, |_| true);
+    }
+
+    /// Removes one of the handlers that share a line, as [`free`](Self::free) does.
+    /// No delivery to the others is missed meanwhile.
+    pub fn free_shared(&self, irq: Irq, id: ActionId) {
+        self.remove(irq, |action| action.id == id);
+    }
+
+    fn remove(&self, irq: Irq, which: impl Fn(&Action) -> bool) {
         if let Some(line) = self.line(irq) {
             // The lock keeps a request from installing the next handler while
             // this one is taken away.
-            let mut label = line.label();
-            line.quiet();
-            label.action = None;
+            let _label = line.label();
+            line.remove(which);
         }
     }
 
@@ -275,38 +233,33 @@ impl IrqTable {
         Some(self.line(irq)?.cpu.load(Ordering::Relaxed))
     }
 
-    /// Calls the line's handler on this thread. Takes no lock and allocates
+    /// Calls the line's handlers on this thread. Takes no lock and allocates
     /// nothing.
     pub fn deliver(&self, irq: Irq) -> Delivery {
-        let Some(line) = self.line(irq) else {
+        let Some(line) = self.line(irq).filter(|line| !line.screams.is_off()) else {
             return Delivery::Masked;
         };
-        if line.screams.is_off() {
-            return Delivery::Masked;
-        }
         let count = line.counts.get(line.cpu.load(Ordering::Relaxed));
-        let Some(outcome) = line.run() else {
-            return Delivery::Masked;
-        };
-        line.screams.note(outcome);
+        let outcome = line.run();
+        if outcome == Delivery::Masked {
+            return outcome;
+        }
+        let unhandled = outcome == Delivery::Unhandled;
+        line.screams.note(unhandled);
         if let Some(count) = count {
             count.delivered.fetch_add(1, Ordering::Relaxed);
+            count
+                .unhandled
+                .fetch_add(unhandled.into(), Ordering::Relaxed);
         }
-        match outcome {
-            IrqReturn::Handled => Delivery::Handled,
-            IrqReturn::None => {
-                if let Some(count) = count {
-                    count.unhandled.fetch_add(1, Ordering::Relaxed);
-                }
-                Delivery::Unhandled
-            }
-        }
+        outcome
     }
 
     /// Whether the line has a handler.
     #[must_use]
     pub fn is_requested(&self, irq: Irq) -> bool {
-        self.line(irq).is_some_and(|line| line.calls.is_open())
+        self.line(irq)
+            .is_some_and(|line| !line.actions().is_empty())
     }
 
     /// The counters of all lines that exist.
@@ -316,7 +269,7 @@ impl IrqTable {
         IrqSnapshot {
             cpus: self.cpus,
             lines: lines
-                .filter_map(|(number, line)| row(number, line))
+                .filter_map(|(number, line)| snapshot::row(number, line))
                 .collect(),
         }
     }
@@ -330,109 +283,19 @@ impl IrqTable {
     }
 }
 
-fn row(number: usize, line: &Line) -> Option<IrqLine> {
-    let label = line.label();
-    let counts = line.counts.iter();
-    Some(IrqLine {
-        irq: Irq(number as u32),
-        source: label.source.clone()?,
-        action: label.action.clone(),
-        affinity: line.cpu.load(Ordering::Relaxed),
-        disabled: line.screams.is_off(),
-        delivered: counts
-            .clone()
-            .map(|c| c.delivered.load(Ordering::Relaxed))
-            .collect(),
-        unhandled: counts
-            .map(|c| c.unhandled.load(Ordering::Relaxed))
-            .collect(),
-    })
-}
-
 impl fmt::Debug for IrqTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.snapshot(), f)
     }
 }
 
-/// The counters of a table at one moment. It prints in the shape of
-/// `/proc/interrupts`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IrqSnapshot {
-    /// CPUs of the machine.
-    pub cpus: usize,
-    /// The lines that exist, by number.
-    pub lines: Vec<IrqLine>,
-}
-
-/// One line's part of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IrqLine {
-    /// Its number.
-    pub irq: Irq,
-    /// What raises it.
-    pub source: String,
-    /// The name of its handler, if there is one.
-    pub action: Option<String>,
-    /// The CPU that it interrupts.
-    pub affinity: usize,
-    /// Whether it was switched off, since it screamed and nobody cared: of
-    /// 100,000 deliveries more than 99,900 were spurious. It is switched on again
-    /// with its next handler.
-    pub disabled: bool,
-    /// Deliveries on each CPU.
-    pub delivered: Vec<u64>,
-    /// Of those, the spurious ones, in which the handler had nothing to do.
-    pub unhandled: Vec<u64>,
-}
-
-impl IrqSnapshot {
-    /// Deliveries of all lines on all CPUs.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.lines.iter().flat_map(|line| &line.delivered).sum()
-    }
-
-    /// Spurious interrupts of all lines on one CPU.
-    fn unhandled_on(&self, cpu: usize) -> u64 {
-        let counts = self.lines.iter().filter_map(|l| l.unhandled.get(cpu));
-        counts.sum()
-    }
-}
-
-impl fmt::Display for IrqSnapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "     ")?;
-        for cpu in 0..self.cpus {
-            let title = alloc::format!("CPU{cpu}");
-            write!(f, "{title:>10} ")?;
-        }
-        writeln!(f)?;
-        for line in &self.lines {
-            write!(f, "{:>3}: ", line.irq.0)?;
-            for count in &line.delivered {
-                write!(f, "{count:>10} ")?;
-            }
-            let action = line.action.as_deref().unwrap_or("");
-            let disabled = if line.disabled { "   disabled" } else { "" };
-            writeln!(
-                f,
-                "{}{disabled}",
-                alloc::format!("  {}   {action}", line.source).trim_end()
-            )?;
-        }
-        write!(f, "SPU: ")?;
-        for cpu in 0..self.cpus {
-            write!(f, "{:>10} ", self.unhandled_on(cpu))?;
-        }
-        writeln!(f, "  Spurious interrupts")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::line::WATCHED;
     use super::*;
-    use core::sync::atomic::AtomicBool;
+    use crate::bus::IrqReturn;
+    use core::sync::atomic::{AtomicBool, AtomicU32};
+    use std::sync::OnceLock;
 
     struct Fixed(IrqReturn);
 
@@ -540,29 +403,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_snapshot_prints_like_proc_interrupts() {
-        let table = IrqTable::new(2);
-        let first = table.allocate("PCI-INTx 0000:00:03.0").unwrap();
-        table.allocate("PCI-INTx 0000:00:04.0").unwrap();
-        let deaf = Arc::new(Fixed(IrqReturn::None));
-        table.request(first, 0, "eth0", 1, deaf).unwrap();
-        assert_eq!(table.deliver(first), Delivery::Unhandled);
-        let lines: Vec<String> = alloc::format!("{}", table.snapshot())
-            .lines()
-            .map(String::from)
-            .collect();
-        assert_eq!(
-            lines,
-            [
-                "           CPU0       CPU1 ",
-                "  0:          0          1   PCI-INTx 0000:00:03.0   eth0",
-                "  1:          0          0   PCI-INTx 0000:00:04.0",
-                "SPU:          0          1   Spurious interrupts",
-            ]
-        );
-    }
-
     /// A handler that stays inside until it is let out.
     #[derive(Default)]
     struct Gate {
@@ -610,5 +450,115 @@ mod tests {
                 assert!(freed.join().unwrap(), "the handler had left");
             });
         }
+    }
+
+    /// A device on a shared line, and what its handler has seen.
+    #[derive(Default)]
+    struct Device {
+        raised: AtomicBool,
+        calls: AtomicU32,
+    }
+
+    impl Device {
+        fn calls(&self) -> u32 {
+            self.calls.swap(0, Ordering::SeqCst)
+        }
+    }
+
+    impl VectorHandler for Device {
+        fn interrupt(&self, _: u16) -> IrqReturn {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            if self.raised.swap(false, Ordering::SeqCst) {
+                IrqReturn::Handled
+            } else {
+                IrqReturn::None
+            }
+        }
+    }
+
+    #[test]
+    fn all_handlers_of_a_shared_line_are_called_and_one_answer_is_enough() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        let devices = [(); 3].map(|()| Arc::new(Device::default()));
+        for device in &devices {
+            let handler = Arc::clone(device) as _;
+            table.request_shared(irq, 0, "eth", 0, handler).unwrap();
+        }
+        assert_eq!(table.deliver(irq), Delivery::Unhandled);
+        devices[1].raised.store(true, Ordering::SeqCst);
+        assert_eq!(table.deliver(irq), Delivery::Handled);
+        assert_eq!(devices.map(|device| device.calls()), [2; 3]);
+        let line = table.snapshot().lines.remove(0);
+        assert_eq!(line.action.unwrap(), "eth, eth, eth");
+        assert_eq!((line.delivered[0], line.unhandled[0]), (2, 1));
+    }
+
+    #[test]
+    fn one_of_the_handlers_that_share_a_line_can_be_freed() {
+        let table = IrqTable::new(2);
+        let irq = table.allocate("x").unwrap();
+        let devices = [(); 2].map(|()| Arc::new(Device::default()));
+        let request = |device: &Arc<Device>, cpu| {
+            let handler = Arc::clone(device) as _;
+            table.request_shared(irq, 0, "eth", cpu, handler).unwrap()
+        };
+        let first = request(&devices[0], 1);
+        let second = request(&devices[1], 0);
+        assert_eq!(table.affinity(irq), Some(1), "the first one's");
+        table.free_shared(irq, first);
+        assert_eq!(Arc::strong_count(&devices[0]), 1);
+        table.deliver(irq);
+        assert_eq!(devices.each_ref().map(|device| device.calls()), [0, 1]);
+        table.free_shared(irq, first);
+        assert!(table.is_requested(irq), "the other one is still there");
+        table.free_shared(irq, second);
+        assert_eq!(table.deliver(irq), Delivery::Masked);
+    }
+
+    #[test]
+    fn a_line_is_shared_only_by_handlers_that_agree_to_it() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        table.request(irq, 0, "alone", 0, handled()).unwrap();
+        let second = table.request_shared(irq, 0, "b", 0, handled());
+        assert_eq!(second, Err(IrqError::Busy(irq)));
+        table.free(irq);
+        table.request_shared(irq, 0, "b", 0, handled()).unwrap();
+        let second = table.request(irq, 0, "alone", 0, handled());
+        assert_eq!(second, Err(IrqError::Busy(irq)));
+    }
+
+    /// Its line is raised again while it runs, some times.
+    #[derive(Default)]
+    struct Again {
+        table: OnceLock<(Arc<IrqTable>, Irq)>,
+        inside: AtomicBool,
+        calls: AtomicU32,
+    }
+
+    impl VectorHandler for Again {
+        fn interrupt(&self, _: u16) -> IrqReturn {
+            assert!(!self.inside.swap(true, Ordering::SeqCst), "twice at once");
+            let (table, irq) = self.table.get().unwrap();
+            if self.calls.fetch_add(1, Ordering::SeqCst) < 3 {
+                assert_eq!(table.deliver(*irq), Delivery::Handled);
+            }
+            self.inside.store(false, Ordering::SeqCst);
+            IrqReturn::Handled
+        }
+    }
+
+    #[test]
+    fn a_delivery_while_the_handler_runs_makes_it_run_once_more() {
+        let table = Arc::new(IrqTable::new(1));
+        let irq = table.allocate("x").unwrap();
+        let again = Arc::new(Again::default());
+        assert!(again.table.set((Arc::clone(&table), irq)).is_ok());
+        let handler = Arc::clone(&again) as _;
+        table.request(irq, 0, "again", 0, handler).unwrap();
+        table.deliver(irq);
+        assert_eq!(again.calls.load(Ordering::SeqCst), 4);
+        table.free(irq);
     }
 }

@@ -40,10 +40,6 @@ impl Calls {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & OPEN != 0
-    }
-
     /// Begins a call; `None` when there is no handler.
     pub(super) fn begin(&self) -> Option<Running<'_>> {
         let running = Running(&self.state);

@@ -3,6 +3,7 @@
 use super::capabilities::PciCapabilities;
 use super::config::ConfigSpace;
 use super::function::PciFunction;
+use super::intx::PinLine;
 use super::port::{FunctionPort, PciModel};
 use softnet_nic_hal::bus::{BarInfo, PciIdMatch, PciIds};
 use softnet_nic_hal::irq::{IrqError, IrqTable};
@@ -33,8 +34,8 @@ pub struct Identity {
 
 /// Bus 0 of PCI domain 0. Clones are of the same bus.
 ///
-/// Each slot has its own interrupt line, so that no pin is shared. What a
-/// machine's firmware does is done when a function is attached: its base
+/// Each slot's pin has an interrupt line of its own, or the slots share a few, as
+/// those of a PC do. What a machine's firmware does is done when a function is attached: its base
 /// address registers are placed and decoding is on. Bus mastering is off, as the
 /// driver has to turn it on.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct PciBus {
 
 struct Inner {
     irqs: Arc<IrqTable>,
+    /// The lines that the slots' pins are on in turn; empty when each has its own.
+    pins: Vec<Arc<PinLine>>,
     slots: Mutex<[Option<PciFunction>; PciBus::SLOTS]>,
 }
 
@@ -54,12 +57,36 @@ impl PciBus {
     /// Slots of a bus, of which the first three are never given out.
     pub const SLOTS: usize = 32;
 
-    /// An empty bus that raises its interrupts in `irqs`.
+    /// An empty bus that raises its interrupts in `irqs`, with a line for each
+    /// function's pin.
     #[must_use]
     pub fn new(irqs: Arc<IrqTable>) -> Self {
+        Self::with_pins(irqs, Vec::new())
+    }
+
+    /// An empty bus whose slots' pins are on `lines` interrupt lines in turn (a PC
+    /// has four), so that functions share them.
+    ///
+    /// # Errors
+    /// [`IrqError::NoFreeLine`].
+    pub fn with_shared_pins(irqs: Arc<IrqTable>, lines: usize) -> Result<Self, IrqError> {
+        let line = |number| PinLine::allocate(&irqs, &format!("PCI-INTx {number}"));
+        let pins = (0..lines).map(line).collect::<Result<_, _>>()?;
+        Ok(Self::with_pins(irqs, pins))
+    }
+
+    fn with_pins(irqs: Arc<IrqTable>, pins: Vec<Arc<PinLine>>) -> Self {
         let slots = Mutex::default();
         Self {
-            inner: Arc::new(Inner { irqs, slots }),
+            inner: Arc::new(Inner { irqs, pins, slots }),
+        }
+    }
+
+    fn pin(&self, slot: usize, name: &str) -> Result<Arc<PinLine>, IrqError> {
+        let pins = &self.inner.pins;
+        match slot.checked_rem(pins.len()) {
+            Some(number) => Ok(Arc::clone(&pins[number])),
+            None => PinLine::allocate(self.irqs(), &format!("PCI-INTx {name}")),
         }
     }
 
@@ -85,9 +112,9 @@ impl PciBus {
             .find(|(_, slot)| slot.is_none())
             .ok_or(AttachError::NoSlot(Self::SLOTS - FIRST_SLOT))?;
         let name = format!("0000:00:{number:02x}.0");
-        let irq = self.irqs().allocate(&format!("PCI-INTx {name}"))?;
-        let config = ConfigSpace::new(identity, number, irq);
-        let port = Arc::new(FunctionPort::new(config, Arc::clone(self.irqs()), irq));
+        let pin = self.pin(number, &name)?;
+        let config = ConfigSpace::new(identity, number, pin.irq);
+        let port = Arc::new(FunctionPort::new(config, Arc::clone(self.irqs()), pin));
         let model = make(Arc::clone(&port));
         let function = PciFunction::new(name, identity, port, Arc::clone(&model) as _);
         *slot = Some(function.clone());

@@ -180,8 +180,6 @@ fn part_of(word: u32, offset: u32, width: Width) -> u32 {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.vectors.free(&self.port);
-        let intx = &self.port.intx;
-        intx.table().release(intx.irq());
     }
 }
 

@@ -9,7 +9,6 @@ mod list;
 mod messages;
 mod port;
 mod saved;
-mod signals;
 mod vector;
 mod vectors;
 

@@ -1,7 +1,7 @@
 //! What the bus is to a device model.
 
 use super::config::{Command, ConfigSpace, Live, Status};
-use super::intx::Intx;
+use super::intx::{Intx, PinLine};
 use super::list::Caused;
 use super::messages::Part;
 use super::vector::Route;
@@ -109,11 +109,11 @@ impl DmaView {
 }
 
 impl FunctionPort {
-    pub(super) fn new(config: ConfigSpace, irqs: Arc<IrqTable>, irq: Irq) -> Self {
+    pub(super) fn new(config: ConfigSpace, irqs: Arc<IrqTable>, pin: Arc<PinLine>) -> Self {
         let live = AtomicU32::new(config.live().bits());
         Self {
             config,
-            intx: Intx::new(Arc::clone(&irqs), irq),
+            intx: Intx::new(pin),
             present: AtomicBool::new(true),
             live,
             changing: Mutex::default(),

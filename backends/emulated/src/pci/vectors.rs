@@ -6,13 +6,20 @@ use super::config::Command;
 use super::messages::{MsixControl, Part, WINDOW};
 use super::port::FunctionPort;
 use softnet_nic_hal::bus::{BusError, IrqMode, IrqVectors, VectorHandler};
-use softnet_nic_hal::irq::{Irq, IrqError};
+use softnet_nic_hal::irq::{ActionId, Irq, IrqError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The vectors that a function's driver has.
 #[derive(Default)]
 pub(super) struct Vectors {
-    taken: Mutex<Option<IrqVectors>>,
+    taken: Mutex<Option<Taken>>,
+}
+
+#[derive(Clone, Copy)]
+struct Taken {
+    vectors: IrqVectors,
+    /// The handler on the pin's line, which others may share.
+    pin: Option<ActionId>,
 }
 
 impl Vectors {
@@ -27,20 +34,20 @@ impl Vectors {
             return Err(BusError::NoIrq);
         }
         let mut taken = self.taken();
-        if taken.take().is_some() {
-            give_back(port);
+        if let Some(before) = taken.take() {
+            give_back(port, before);
         }
         let mut had = modes
             .iter()
             .filter_map(|mode| set_up(port, name, max, *mode));
         let vectors = had.next().ok_or(BusError::NoIrq)?;
-        *taken = Some(vectors);
+        *taken = Some(Taken { vectors, pin: None });
         Ok(vectors)
     }
 
     pub(super) fn free(&self, port: &FunctionPort) {
-        if self.taken().take().is_some() {
-            give_back(port);
+        if let Some(taken) = self.taken().take() {
+            give_back(port, taken);
         }
     }
 
@@ -52,21 +59,30 @@ impl Vectors {
         cpu: usize,
         handler: Arc<dyn VectorHandler>,
     ) -> Result<(), BusError> {
-        let taken = self.taken();
-        let (mode, irq) = line(port, *taken, vector)?;
+        let mut guard = self.taken();
+        let taken = guard.as_mut().ok_or(BusError::NoVector(vector))?;
+        let (mode, irq) = line(port, taken, vector)?;
+        if mode == IrqMode::Intx {
+            return share_pin(port, taken, name, cpu, handler);
+        }
         let requested = port.irqs().request(irq, vector, name, cpu, handler);
-        requested.map_err(|error| match error {
-            IrqError::Busy(_) => BusError::VectorBusy(vector),
-            _ => BusError::NoVector(vector),
-        })?;
-        drop(taken);
+        requested.map_err(|error| refused(error, vector))?;
+        drop(guard);
         set_mask(port, mode, vector, false);
         Ok(())
     }
 
     pub(super) fn free_irq(&self, port: &FunctionPort, vector: u16) {
-        let taken = *self.taken();
-        if let Ok((mode, irq)) = line(port, taken, vector) {
+        let mut guard = self.taken();
+        let Some(taken) = guard.as_mut() else {
+            return;
+        };
+        let Ok((mode, irq)) = line(port, taken, vector) else {
+            return;
+        };
+        if mode == IrqMode::Intx {
+            free_pin(port, taken);
+        } else {
             set_mask(port, mode, vector, true);
             port.irqs().free(irq);
         }
@@ -78,29 +94,57 @@ impl Vectors {
         vector: u16,
         cpu: usize,
     ) -> Result<(), BusError> {
-        let (_, irq) = line(port, *self.taken(), vector)?;
+        let taken = self.taken();
+        let taken = taken.as_ref().ok_or(BusError::NoVector(vector))?;
+        let (_, irq) = line(port, taken, vector)?;
         let set = port.irqs().set_affinity(irq, cpu);
-        set.map_err(|_| BusError::NoVector(vector))
+        set.map_err(|error| refused(error, vector))
     }
 
-    fn taken(&self) -> MutexGuard<'_, Option<IrqVectors>> {
+    fn taken(&self) -> MutexGuard<'_, Option<Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn refused(error: IrqError, vector: u16) -> BusError {
+    match error {
+        IrqError::Busy(_) => BusError::VectorBusy(vector),
+        _ => BusError::NoVector(vector),
+    }
+}
+
 /// The line of a vector that was allocated.
-fn line(
-    port: &FunctionPort,
-    taken: Option<IrqVectors>,
-    vector: u16,
-) -> Result<(IrqMode, Irq), BusError> {
-    let vectors = taken.filter(|vectors| vector < vectors.count);
-    let mode = vectors.ok_or(BusError::NoVector(vector))?.mode;
-    let irq = match mode {
+fn line(port: &FunctionPort, taken: &Taken, vector: u16) -> Result<(IrqMode, Irq), BusError> {
+    let vectors = taken.vectors;
+    let irq = match vectors.mode {
+        _ if vector >= vectors.count => None,
         IrqMode::Intx => Some(port.intx.irq()),
         IrqMode::Msi | IrqMode::MsiX => port.line(vector),
     };
-    Ok((mode, irq.ok_or(BusError::NoVector(vector))?))
+    Ok((vectors.mode, irq.ok_or(BusError::NoVector(vector))?))
+}
+
+/// Other functions' pins may be on the same line.
+fn share_pin(
+    port: &FunctionPort,
+    taken: &mut Taken,
+    name: &str,
+    cpu: usize,
+    handler: Arc<dyn VectorHandler>,
+) -> Result<(), BusError> {
+    if taken.pin.is_some() {
+        return Err(BusError::VectorBusy(0));
+    }
+    let irq = port.intx.irq();
+    let shared = port.irqs().request_shared(irq, 0, name, cpu, handler);
+    taken.pin = Some(shared.map_err(|error| refused(error, 0))?);
+    Ok(())
+}
+
+fn free_pin(port: &FunctionPort, taken: &mut Taken) {
+    if let Some(pin) = taken.pin.take() {
+        port.irqs().free_shared(port.intx.irq(), pin);
+    }
 }
 
 /// Sets up interrupts of one kind, if the function has it and lines are left.
@@ -182,7 +226,8 @@ fn enable_msix(port: &FunctionPort, lines: Vec<Irq>) -> Option<u16> {
 
 /// Turns messages off again, and gives their lines back with what handlers they
 /// have left.
-fn give_back(port: &FunctionPort) {
+fn give_back(port: &FunctionPort, mut taken: Taken) {
+    free_pin(port, &mut taken);
     port.change(|port, _| {
         if let Some(msi) = &port.config.list.msi {
             msi.reset();

@@ -9,3 +9,4 @@ mod fallback;
 mod messages;
 mod reset;
 mod rig;
+mod shared;

@@ -8,19 +8,28 @@ use crate::sync::{AtomicU32, Ordering};
 /// too, until none has come meanwhile. So a delivery never runs twice at once,
 /// nobody waits, and no signal is lost. While the count is not zero it only
 /// grows: that it still reads as it did means that no signal came.
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     count: AtomicU32,
 }
 
+impl Default for Signals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Signals {
-    pub(super) fn new() -> Self {
+    /// No signal has come.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             count: AtomicU32::new(0),
         }
     }
 
     /// Delivers, unless another thread does so, which then does it once more.
-    pub(super) fn signal(&self, mut deliver: impl FnMut()) {
+    pub fn signal(&self, mut deliver: impl FnMut()) {
         // Acquire: what the last one that delivered did comes before. Release:
         // the one that delivers now sees why this signal came.
         if self.count.fetch_add(1, Ordering::AcqRel) != 0 {
