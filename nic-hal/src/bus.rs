@@ -8,8 +8,12 @@
 //! calls), and time passes only as the device sees it ([`PciDevice::delay_us`]).
 
 pub mod capability;
+mod enumerate;
+mod registry;
 
 use alloc::sync::Arc;
+pub use enumerate::{ConfigAccess, FoundFunction, PciAddress, enumerate};
+pub use registry::{BindError, Change, Host, PciDriver, PciDrivers, RegisterError};
 use softnet_dma_ring::{DmaAddr, DmaRegion, MapError};
 
 /// What identifies a PCI function.

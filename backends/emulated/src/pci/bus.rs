@@ -5,8 +5,9 @@ use super::config::ConfigSpace;
 use super::function::PciFunction;
 use super::intx::PinLine;
 use super::port::{FunctionPort, PciModel};
-use softnet_nic_hal::bus::{BarInfo, PciIdMatch, PciIds};
+use softnet_nic_hal::bus::{BarInfo, ConfigAccess, PciAddress, PciDevice, PciIdMatch, PciIds};
 use softnet_nic_hal::irq::{IrqError, IrqTable};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a function could not be attached.
@@ -48,6 +49,7 @@ struct Inner {
     /// The lines that the slots' pins are on in turn; empty when each has its own.
     pins: Vec<Arc<PinLine>>,
     slots: Mutex<[Option<PciFunction>; PciBus::SLOTS]>,
+    changes: AtomicU64,
 }
 
 /// The slots before this one are those of a machine's chipset.
@@ -78,7 +80,12 @@ impl PciBus {
     fn with_pins(irqs: Arc<IrqTable>, pins: Vec<Arc<PinLine>>) -> Self {
         let slots = Mutex::default();
         Self {
-            inner: Arc::new(Inner { irqs, pins, slots }),
+            inner: Arc::new(Inner {
+                irqs,
+                pins,
+                slots,
+                changes: AtomicU64::new(0),
+            }),
         }
     }
 
@@ -111,14 +118,27 @@ impl PciBus {
         let (number, slot) = free
             .find(|(_, slot)| slot.is_none())
             .ok_or(AttachError::NoSlot(Self::SLOTS - FIRST_SLOT))?;
-        let name = format!("0000:00:{number:02x}.0");
+        let address = PciAddress {
+            bus: 0,
+            slot: number as u8,
+            function: 0,
+        };
+        let name = address.to_string();
         let pin = self.pin(number, &name)?;
         let config = ConfigSpace::new(identity, number, pin.irq);
         let port = Arc::new(FunctionPort::new(config, Arc::clone(self.irqs()), pin));
         let model = make(Arc::clone(&port));
         let function = PciFunction::new(name, identity, port, Arc::clone(&model) as _);
         *slot = Some(function.clone());
+        self.note_change();
         Ok((function, model))
+    }
+
+    /// How often a function was plugged in or pulled out: what a driver registry
+    /// has to look at is new when this is.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Acquire)
     }
 
     /// The functions that are plugged in, by slot.
@@ -130,7 +150,6 @@ impl PciBus {
     /// The functions that a driver's table names.
     #[must_use]
     pub fn matching(&self, table: &[PciIdMatch]) -> Vec<PciFunction> {
-        use softnet_nic_hal::bus::PciDevice;
         let mut all = self.functions();
         all.retain(|function| table.iter().any(|entry| entry.matches(&function.ids())));
         all
@@ -139,18 +158,45 @@ impl PciBus {
     /// Pulls the function of that name out of its slot; see
     /// [`PciFunction::unplug`]. Returns whether it was there.
     pub fn unplug(&self, name: &str) -> bool {
-        use softnet_nic_hal::bus::PciDevice;
         let named = |slot: &&mut Option<PciFunction>| {
             slot.as_ref()
                 .is_some_and(|function| function.name() == name)
         };
         let taken = self.slots().iter_mut().find(named).and_then(Option::take);
-        taken.inspect(PciFunction::unplug).is_some()
+        let was_there = taken.inspect(PciFunction::unplug).is_some();
+        if was_there {
+            self.note_change();
+        }
+        was_there
+    }
+
+    fn note_change(&self) {
+        self.inner.changes.fetch_add(1, Ordering::Release);
+    }
+
+    fn at(&self, at: PciAddress) -> Option<PciFunction> {
+        if at.bus != 0 || at.function != 0 {
+            return None;
+        }
+        self.slots().get(usize::from(at.slot))?.clone()
     }
 
     fn slots(&self) -> MutexGuard<'_, [Option<PciFunction>; Self::SLOTS]> {
         let slots = self.inner.slots.lock();
         slots.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConfigAccess for PciBus {
+    fn read(&self, at: PciAddress, offset: u16) -> u32 {
+        self.at(at)
+            .map_or(u32::MAX, |function| function.config_read32(offset))
+    }
+
+    fn write(&self, at: PciAddress, offset: u16, value: u32) {
+        if let Some(function) = self.at(at) {
+            function.config_write32(offset, value);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 )]
 
 mod config;
+mod drivers;
 mod fallback;
 mod messages;
 mod reset;
