@@ -31,6 +31,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "lab")]
+pub mod lab;
 mod machine;
 #[cfg(feature = "af-xdp")]
 pub mod measure;

@@ -10,8 +10,12 @@ const EVENTS: u32 = 32;
 /// has gone is noticed when the next packet comes.
 const WINDOW_NS: u64 = 10_000_000;
 
-/// So many interrupts in a second cost a CPU nothing worth a delay.
-const CHEAP_PER_S: u64 = 8_000;
+/// So many interrupts in a second cost a CPU nothing worth a longer delay.
+const CHEAP_PER_S: u64 = 25_000;
+
+/// More packets than this with one interrupt save nothing: NAPI polls for so many at
+/// a time, and a ring is soon full.
+const ENOUGH: u64 = 64;
 
 /// Measurements at rest after which a step is tried all the same.
 const PATIENCE: u32 = 64;
@@ -51,7 +55,7 @@ struct Rates {
 /// has made the traffic denser or, at the same traffic, the interrupts fewer. While
 /// it does so it goes on in that direction; when it makes things worse it turns
 /// round; when nothing changes it rests until the load does. Where interrupts are
-/// few anyway it goes down, towards the shortest delay.
+/// few anyway it takes the shortest delay that keeps them so.
 ///
 /// ```
 /// use softnet_nic_hal::dim::Dim;
@@ -131,10 +135,12 @@ impl Dim {
     }
 
     fn decide(&mut self, change: Change, now: Rates) {
-        // The interval is not what keeps the interrupts few: it would be kept by
-        // every packet.
-        if now.events <= CHEAP_PER_S && now.packets <= 2 * now.events {
+        // A step is a factor of 2.5 at most: one down, they are still few.
+        let are_very_few = now.events * 5 <= CHEAP_PER_S * 2;
+        if are_very_few || now.packets > 2 * ENOUGH * now.events {
             self.step = self.step.saturating_sub(1);
+        }
+        if now.events <= CHEAP_PER_S || now.packets > ENOUGH * now.events {
             self.course = Course::Parked { quiet: 0 };
             return;
         }
@@ -237,11 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dense_stream_is_given_the_longest_interval() {
+    fn a_dense_stream_is_given_an_interval_that_makes_interrupts_cheap() {
         let mut load = Load::new();
-        assert_eq!(load.run(1_000_000), 250);
+        assert_eq!(load.run(1_000_000), 50);
         load.run(1_000_000);
-        assert!(load.interrupts < 6_000, "{} interrupts", load.interrupts);
+        assert!(load.interrupts < 21_000, "{} interrupts", load.interrupts);
     }
 
     #[test]
@@ -261,7 +267,17 @@ mod tests {
     fn the_delay_comes_back_with_the_load() {
         let mut load = Load::new();
         load.run(1_000);
-        assert_eq!(load.run(1_000_000), 250);
+        assert_eq!(load.run(1_000_000), 50);
+    }
+
+    #[test]
+    fn no_interrupt_has_more_packets_than_a_ring_can_bear() {
+        let mut load = Load::new();
+        let interval = u64::from(load.run(10_000_000));
+        assert!(
+            interval * 10 <= 2 * ENOUGH,
+            "{interval} us at ten packets a us"
+        );
     }
 
     #[test]

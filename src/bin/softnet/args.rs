@@ -3,6 +3,7 @@
 use crate::bench::Bench;
 use crate::device::Device;
 use crate::fault::Faults;
+use crate::lab::Lab;
 use crate::values::{self, Cidr, Nic, Steer, WireSpec, XdpMode};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     AfXdpHelper(AfXdpHelper),
     Bench(Bench),
+    Lab(Lab),
 }
 
 /// Let the kernel's ping and a UDP client talk to the stack, and show what

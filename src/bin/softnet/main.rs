@@ -9,6 +9,7 @@ mod device;
 mod doctor;
 mod fault;
 mod helper;
+mod lab;
 mod layers;
 mod output;
 mod ping;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::AfXdpHelper(helper) => helper::run(&helper),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Lab(lab) => lab::run(&lab),
         Command::Replay(replay) => replay::run(&replay),
     };
     match outcome {
