@@ -15,7 +15,7 @@ impl From<MachineError> for Error {
                 Self::new(Code::SOFTNET_RESULT_STATE, error)
             }
             MachineError::Attach(_) => Self::new(Code::SOFTNET_RESULT_NO_RESOURCES, error),
-            MachineError::Probe(_) | MachineError::Nic(_) => {
+            MachineError::Probe(_) | MachineError::NoDriver | MachineError::Nic(_) => {
                 Self::new(Code::SOFTNET_RESULT_DEVICE, error)
             }
             _ => Self::new(Code::SOFTNET_RESULT_SYSTEM, error),

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "af-xdp")]
 mod af_xdp;
+mod drivers;
 mod nic;
 #[cfg(feature = "af-xdp")]
 mod rss;
@@ -11,6 +12,7 @@ mod watch;
 use crate::report::Report;
 #[cfg(feature = "af-xdp")]
 pub(crate) use af_xdp::EventIdle;
+use drivers::{OnBus, Service};
 use nic::EmulatedNic;
 #[cfg(feature = "af-xdp")]
 pub use rss::rss_of;
@@ -18,6 +20,7 @@ use softnet_e1000::ProbeError;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;
 use softnet_netstack::{IfIndex, Interface, Stack, StackConfig, StackError, ThreadOptions};
+use softnet_nic_hal::bus::PciDrivers;
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::wire::Wire;
 use softnet_nic_hal::{MacAddress, NicError};
@@ -67,6 +70,9 @@ pub enum MachineError {
     /// The driver could not be bound to the NIC.
     #[error("the driver does not take the NIC: {0}")]
     Probe(#[from] ProbeError),
+    /// No driver is for the NIC.
+    #[error("no driver is for the NIC")]
+    NoDriver,
     /// The driver refused a setting.
     #[error(transparent)]
     Nic(#[from] NicError),
@@ -125,6 +131,7 @@ pub struct Machine {
     nics: Vec<EmulatedNic>,
     stack: Stack,
     bus: PciBus,
+    drivers: PciDrivers<OnBus>,
     /// On the real clock.
     #[cfg(feature = "af-xdp")]
     kernel: Option<af_xdp::KernelSide>,
@@ -180,6 +187,7 @@ impl Machine {
             nics: Vec::new(),
             stack,
             bus: PciBus::new(irqs),
+            drivers: drivers::all(),
             #[cfg(feature = "af-xdp")]
             kernel: None,
             time,
@@ -201,13 +209,17 @@ impl Machine {
         config: &NicConfig,
     ) -> Result<IfIndex, MachineError> {
         let mac = config.mac.unwrap_or_else(|| self.fresh_mac());
-        let mut nic = EmulatedNic::plug_in(&self.bus, &mut self.stack, wire, mac, config)?;
+        let service = Service {
+            stack: &mut self.stack,
+            config,
+        };
+        let mut nic = EmulatedNic::plug_in(&self.bus, &mut self.drivers, service, wire, mac)?;
         let dev = nic.dev();
         if self.threaded
             && let Err(error) = nic.start(&self.clock)
         {
             nic.pull_out(&self.bus);
-            self.stack.remove_nic(dev)?;
+            self.unbind(dev);
             return Err(error);
         }
         self.nics.push(nic);
@@ -233,7 +245,9 @@ impl Machine {
     /// # Errors
     /// [`StackError::NoDevice`].
     pub fn remove_nic(&mut self, dev: IfIndex) -> Result<(), MachineError> {
-        self.stack.remove_nic(dev)?;
+        if !self.unbind(dev) {
+            self.stack.remove_nic(dev)?;
+        }
         if let Some(at) = self.nics.iter().position(|nic| nic.dev() == dev) {
             let mut nic = self.nics.swap_remove(at);
             nic.pull_out(&self.bus);
@@ -243,6 +257,16 @@ impl Machine {
             kernel.remove(dev);
         }
         Ok(())
+    }
+
+    /// Has the driver of a NIC on the bus take it out of service.
+    fn unbind(&mut self, dev: IfIndex) -> bool {
+        let mut service = Service {
+            stack: &mut self.stack,
+            config: &NicConfig::default(),
+        };
+        let is = |_: &_, bound: &IfIndex| *bound == dev;
+        self.drivers.unbind(&mut service, is)
     }
 
     /// The stack: addresses, routes, sockets.

@@ -1,15 +1,16 @@
 //! One emulated NIC: its slot, its model, its wire, and the thread that drives
 //! them while the machine runs by itself.
 
+use super::drivers::{OnBus, Service};
 use super::watch::{WatchedWire, WireWatch};
-use super::{MachineError, NicConfig, Progress};
+use super::{MachineError, Progress};
 use softnet_emulated::{
     DeviceModel, DeviceThread, E1000, E1000Config, ModelCounters, Monitor, PciBus, PciFunction,
 };
-use softnet_netstack::{IfIndex, NicOptions, Stack};
-use softnet_nic_hal::bus::PciDevice;
+use softnet_netstack::IfIndex;
+use softnet_nic_hal::MacAddress;
+use softnet_nic_hal::bus::{PciDevice, PciDrivers};
 use softnet_nic_hal::wire::Wire;
-use softnet_nic_hal::{MacAddress, NicHal, RxMode};
 use softnet_softirq::Clock;
 use std::sync::Arc;
 
@@ -44,13 +45,14 @@ impl EmulatedNic {
     /// Plugs a card in, binds its driver, and puts it into service.
     pub(super) fn plug_in(
         bus: &PciBus,
-        stack: &mut Stack,
+        drivers: &mut PciDrivers<OnBus>,
+        mut service: Service<'_>,
         wire: Box<dyn Wire>,
         mac: MacAddress,
-        config: &NicConfig,
     ) -> Result<Self, MachineError> {
         let (function, model) = E1000::attach(bus, &E1000Config::new(mac))?;
-        let dev = Self::put_in_service(&function, stack, config).inspect_err(|_| {
+        let bound = drivers.bind(&mut service, Arc::new(function.clone()));
+        let dev = *bound.inspect_err(|_| {
             bus.unplug(function.name());
         })?;
         let watch = Arc::new(WireWatch::new(wire.waker()));
@@ -63,25 +65,6 @@ impl EmulatedNic {
             watch,
             drive: Drive::Inline(Box::new(model), wire),
         })
-    }
-
-    fn put_in_service(
-        function: &PciFunction,
-        stack: &mut Stack,
-        config: &NicConfig,
-    ) -> Result<IfIndex, MachineError> {
-        let driver = softnet_e1000::E1000::probe(Arc::new(function.clone()))?;
-        driver.set_rx_mode(&RxMode {
-            promiscuous: config.promiscuous,
-            ..RxMode::default()
-        })?;
-        let options = NicOptions {
-            name: config.name.clone(),
-            queues: None,
-            ring: config.ring,
-            mtu: config.mtu,
-        };
-        Ok(stack.add_nic(driver, &options)?)
     }
 
     pub(crate) fn dev(&self) -> IfIndex {

@@ -19,13 +19,13 @@ pub trait Host: 'static {
     /// What it lends to a driver that is probed or removed, like a network stack.
     type Context<'a>: ?Sized;
     /// What comes of a function that a driver was bound to.
-    type Bound;
+    type Bound: Send;
     /// Why a driver was not bound.
     type Error;
 }
 
 /// A driver of PCI functions.
-pub trait PciDriver<H: Host> {
+pub trait PciDriver<H: Host>: Send + Sync {
     /// Its name, unique among the drivers of a registry.
     fn name(&self) -> &'static str;
 
@@ -131,6 +131,15 @@ impl<H: Host> PciDrivers<H> {
         }
     }
 
+    /// These drivers. Of two with one name, the second is left out.
+    pub fn with(drivers: impl IntoIterator<Item = Box<dyn PciDriver<H>>>) -> Self {
+        let mut registry = Self::new();
+        for driver in drivers {
+            let _ = registry.register(driver);
+        }
+        registry
+    }
+
     /// Adds a driver. It is probed by the next scan.
     ///
     /// # Errors
@@ -207,15 +216,23 @@ impl<H: Host> PciDrivers<H> {
         binding.map(|b| &b.bound).ok_or(BindError::NoDriver)
     }
 
-    /// Has the driver of a function let go of it. Returns whether it had one. It is
-    /// found again by the next scan.
-    pub fn unbind(&mut self, cx: &mut H::Context<'_>, function: &str) -> bool {
-        let at = self.known.iter().position(|k| k.device.name() == function);
-        let mut gone = at.map(|at| self.known.remove(at));
-        let released = gone
-            .as_mut()
-            .and_then(|known| known.release(&self.drivers, cx, |_| true));
-        released.is_some()
+    /// Has the driver let go of the first function that is `which`, by the function
+    /// and by what came of it. Returns whether there was one. A function that is
+    /// still there is found again by the next scan.
+    pub fn unbind(
+        &mut self,
+        cx: &mut H::Context<'_>,
+        which: impl Fn(&H::Device, &H::Bound) -> bool,
+    ) -> bool {
+        let is = |known: &Known<H>| {
+            let binding = known.binding.as_ref();
+            binding.is_some_and(|binding| which(&known.device, &binding.bound))
+        };
+        let Some(at) = self.known.iter().position(is) else {
+            return false;
+        };
+        let mut known = self.known.remove(at);
+        known.release(&self.drivers, cx, |_| true).is_some()
     }
 
     /// What is bound: function, driver, and what came of it.
@@ -243,10 +260,12 @@ impl<H: Host> PciDrivers<H> {
         changes
     }
 
-    /// The place of a function among the known ones, which it joins at the end.
+    /// The place of a function among the known ones, which it joins at the end. One
+    /// of the same name that is gone was another one.
     fn know(&mut self, device: Arc<H::Device>) -> usize {
-        let mut known = self.known.iter();
-        let at = known.position(|known| known.device.name() == device.name());
+        let same =
+            |known: &Known<H>| known.device.is_present() && known.device.name() == device.name();
+        let at = self.known.iter().position(same);
         at.unwrap_or_else(|| {
             self.known.push(Known {
                 device,

@@ -213,9 +213,23 @@ fn one_function_can_be_bound_and_let_go_of_by_itself() {
     assert_eq!(name, "a on 0000:00:03.0");
     let again = on.drivers.bind(&mut on.log, Arc::clone(&card));
     assert_eq!(again, Err(BindError::Bound("a")));
-    assert!(on.drivers.unbind(&mut on.log, card.name()));
-    assert!(!on.drivers.unbind(&mut on.log, card.name()));
+    let this = |dev: &PciFunction, _: &String| dev.name() == card.name();
+    assert!(on.drivers.unbind(&mut on.log, this));
+    assert!(!on.drivers.unbind(&mut on.log, this));
     assert_eq!(on.scan(), [bound("0000:00:03.0", "a")]);
+}
+
+#[test]
+fn the_next_card_in_a_slot_can_be_bound_before_the_first_was_let_go_of() {
+    let mut on = Drivers::new(&[("a", false)]);
+    let first = on.plug();
+    on.drivers.bind(&mut on.log, Arc::clone(&first)).unwrap();
+    on.bus.unplug(first.name());
+    let second = on.plug();
+    on.drivers.bind(&mut on.log, second).unwrap();
+    assert_eq!(on.drivers.bound().count(), 2);
+    assert_eq!(on.scan().len(), 1, "the first one goes");
+    assert_eq!(on.drivers.bound().count(), 1);
 }
 
 #[test]

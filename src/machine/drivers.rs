@@ -1,0 +1,88 @@
+//! The drivers of the machine's bus, and how their NICs come into service.
+
+use super::{MachineError, NicConfig};
+use softnet_emulated::PciFunction;
+use softnet_netstack::{IfIndex, NicOptions, Stack};
+use softnet_nic_hal::bus::{BindError, Host, PciDriver, PciDrivers, PciIdMatch};
+use softnet_nic_hal::{NicHal, RxMode};
+use std::sync::Arc;
+
+/// Whom the drivers work for.
+pub(super) struct OnBus;
+
+impl Host for OnBus {
+    type Device = PciFunction;
+    type Context<'a> = Service<'a>;
+    type Bound = IfIndex;
+    type Error = MachineError;
+}
+
+/// What a NIC is put into service in, and how.
+pub(super) struct Service<'a> {
+    pub(super) stack: &'a mut Stack,
+    pub(super) config: &'a NicConfig,
+}
+
+impl Service<'_> {
+    fn put<N: NicHal + 'static>(&mut self, nic: Arc<N>) -> Result<IfIndex, MachineError> {
+        nic.set_rx_mode(&RxMode {
+            promiscuous: self.config.promiscuous,
+            ..RxMode::default()
+        })?;
+        let options = NicOptions {
+            name: self.config.name.clone(),
+            queues: None,
+            ring: self.config.ring,
+            mtu: self.config.mtu,
+        };
+        Ok(self.stack.add_nic(nic, &options)?)
+    }
+}
+
+/// A driver, by its table and by what binds it.
+struct NicDriver<N> {
+    name: &'static str,
+    table: &'static [PciIdMatch],
+    probe: fn(Arc<PciFunction>) -> Result<Arc<N>, MachineError>,
+}
+
+impl<N: NicHal + 'static> PciDriver<OnBus> for NicDriver<N> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn id_table(&self) -> &[PciIdMatch] {
+        self.table
+    }
+
+    fn probe(
+        &self,
+        service: &mut Service<'_>,
+        device: &Arc<PciFunction>,
+    ) -> Result<IfIndex, MachineError> {
+        service.put((self.probe)(Arc::clone(device))?)
+    }
+
+    fn remove(&self, service: &mut Service<'_>, _: &Arc<PciFunction>, dev: IfIndex) {
+        // Only a device that somebody has removed already is not there.
+        let _ = service.stack.remove_nic(dev);
+    }
+}
+
+/// All drivers that the machine has.
+pub(super) fn all() -> PciDrivers<OnBus> {
+    PciDrivers::with([Box::new(NicDriver {
+        name: "e1000",
+        table: softnet_e1000::ID_TABLE,
+        probe: |device| Ok(softnet_e1000::E1000::probe(device)?),
+    }) as _])
+}
+
+impl From<BindError<Self>> for MachineError {
+    fn from(error: BindError<Self>) -> Self {
+        match error {
+            BindError::Refused(error) => error,
+            _ => Self::NoDriver,
+        }
+    }
+}
