@@ -159,6 +159,8 @@ pub struct Interface {
     pub(crate) dev: IfIndex,
     pub(crate) name: String,
     pub(crate) mac: MacAddress,
+    /// Whether the NIC fills in transport checksums.
+    pub(crate) tx_checksum: bool,
     pub(crate) config: OpenConfig,
     pub(crate) nic: Box<dyn AnyNic>,
     pub(crate) link: LinkWatch,

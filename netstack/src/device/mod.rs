@@ -24,6 +24,7 @@ pub struct NetDevice {
     mac: MacAddress,
     mtu: u16,
     carrier: bool,
+    tx_checksum: bool,
     tx: Vec<TxSlot>,
     /// Which of these this CPU sends by.
     own_tx: usize,
@@ -37,6 +38,7 @@ impl NetDevice {
             mac,
             mtu,
             carrier: true,
+            tx_checksum: false,
             tx: Vec::new(),
             own_tx: 0,
         }
@@ -76,6 +78,16 @@ impl NetDevice {
 
     pub(crate) fn set_carrier(&mut self, up: bool) {
         self.carrier = up;
+    }
+
+    /// Whether the NIC fills in transport checksums that a frame leaves to it.
+    #[must_use]
+    pub fn tx_checksum(&self) -> bool {
+        self.tx_checksum
+    }
+
+    pub(crate) fn set_tx_checksum(&mut self, fills_in: bool) {
+        self.tx_checksum = fills_in;
     }
 
     /// Sets the transmit queues as this CPU sees them. It sends by its own if the

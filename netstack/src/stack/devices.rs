@@ -85,6 +85,7 @@ impl Stack {
             dev,
             name: name.unwrap_or_else(|| alloc::format!("eth{}", dev.0 - 2)),
             mac: capabilities.mac,
+            tx_checksum: capabilities.tx_checksum,
             config,
             nic,
             link: watch,
@@ -278,7 +279,8 @@ fn attach<E: Executor>(
             }
             let (dev, name) = (interface.dev, interface.name.clone());
             if shard.core.device(dev).is_none() {
-                let device = NetDevice::new(dev, name, interface.mac, interface.config.mtu);
+                let mut device = NetDevice::new(dev, name, interface.mac, interface.config.mtu);
+                device.set_tx_checksum(interface.tx_checksum);
                 shard.core.add_device(device);
             }
             shard.core.set_tx(dev, tx);

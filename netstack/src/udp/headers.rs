@@ -8,6 +8,9 @@
 //! changed that they look at (routes, addresses, devices, bindings: one stamp),
 //! and everything unusual is theirs. The neighbour's state and address are looked
 //! up for each datagram.
+//!
+//! Where the NIC fills in checksums, only the pseudo-header is summed here. The
+//! layers, by which the first datagram goes and the unusual ones, sum everything.
 
 use super::SocketId;
 use crate::checksum::Sum;
@@ -23,13 +26,20 @@ use crate::wire::ipv4::{Fragment, IpProtocol, Ipv4Header};
 use crate::wire::udp::UdpHeader;
 use alloc::boxed::Box;
 use core::net::SocketAddrV4;
-use softnet_dma_ring::Frame;
+use softnet_dma_ring::{Frame, TxChecksum};
 use softnet_nic_hal::MacAddress;
 
 /// Where the IPv4 and the UDP header start, and where the payload does.
 const IP: usize = EthernetHeader::LEN;
 const UDP: usize = IP + Ipv4Header::LEN;
 const PAYLOAD: usize = UDP + UdpHeader::LEN;
+
+/// What is left to the NIC: the UDP segment, with its checksum in the header's last
+/// field.
+const UNSUMMED: TxChecksum = TxChecksum {
+    start: UDP as u16,
+    offset: 6,
+};
 
 /// Peers whose headers are kept on a CPU, as a power of two.
 const SLOT_BITS: u32 = 6;
@@ -88,14 +98,18 @@ pub(super) struct Headers {
     stamp: u64,
     neighbour: NeighHandle,
     dev: IfIndex,
+    /// The MTU, for datagrams whose checksum is computed here; 0 where it is left to
+    /// the NIC, so that one comparison sends a datagram the usual way.
     mtu: u16,
+    /// The MTU where the checksum is left to the NIC, otherwise 0.
+    unsummed_mtu: u16,
     /// With zeros for the link-layer destination, lengths, the identification and
     /// the checksums.
     bytes: [u8; PAYLOAD],
     /// Of the IPv4 header as it stands here.
     ip_sum: Sum,
-    /// Of the UDP header as it stands here, and of the pseudo-header without the
-    /// length.
+    /// Of the pseudo-header without the length; and of the UDP header as it stands
+    /// here, unless its checksum is left to the NIC.
     udp_sum: Sum,
 }
 
@@ -115,14 +129,20 @@ impl Headers {
     pub(super) fn new(net: &NetCore, new: &NewHeaders) -> Option<Self> {
         let neighbour = net.neighbours.handle_of(new.path.neighbour()?)?;
         let dev = new.path.dev;
-        let source_mac = net.device(dev)?.mac();
+        let device = net.device(dev)?;
+        let (mtu, unsummed_mtu) = match device.tx_checksum() {
+            true => (0, new.path.mtu),
+            false => (new.path.mtu, 0),
+        };
+        let source_mac = device.mac();
         let mut headers = Self {
             socket: new.socket,
             to: new.to,
             stamp: new.stamp,
             neighbour,
             dev,
-            mtu: new.path.mtu,
+            mtu,
+            unsummed_mtu,
             bytes: [0; PAYLOAD],
             ip_sum: Sum::ZERO,
             udp_sum: Sum::ZERO,
@@ -171,8 +191,11 @@ impl Headers {
         header.emit(self.bytes[UDP..].first_chunk_mut()?);
         // The two addresses stand right before the UDP header, as they do in the
         // pseudo-header.
-        self.udp_sum =
-            Sum::of(&self.bytes[UDP - 8..]).combine(Sum::of_u16(u16::from(IpProtocol::UDP.0)));
+        let summed = match self.unsummed_mtu {
+            0 => &self.bytes[UDP - 8..],
+            _ => &self.bytes[UDP - 8..UDP],
+        };
+        self.udp_sum = Sum::of(summed).combine(Sum::of_u16(u16::from(IpProtocol::UDP.0)));
         Some(())
     }
 
@@ -186,25 +209,59 @@ impl Headers {
     ) -> Result<Result<(), SendFailure>, Frame> {
         let total_len = frame.len() + (PAYLOAD - IP);
         if total_len > usize::from(self.mtu) || frame.headroom() < PAYLOAD {
-            return Err(frame);
+            return self.output_unsummed(net, frame);
         }
         let Some(mac) = net.neigh_cached(self.neighbour) else {
             return Err(frame);
         };
         let payload = Sum::of(frame.data());
+        let checksum = |length: u16| {
+            // RFC 768: the length is in the header and in the pseudo-header.
+            let lengths = Sum::of_u16(length).combine(Sum::of_u16(length));
+            UdpHeader::on_wire(self.udp_sum.combine(lengths).combine(payload))
+        };
         match frame.push(PAYLOAD).and_then(|b| b.first_chunk_mut()) {
-            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, payload),
+            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, checksum),
             None => return Err(frame),
         }
+        Ok(self.xmit(net, frame))
+    }
+
+    /// The same where the checksum is left to the NIC: its field holds the sum of the
+    /// pseudo-header, and the frame says where the rest starts.
+    #[inline(never)]
+    fn output_unsummed(
+        &self,
+        net: &mut NetCore,
+        mut frame: Frame,
+    ) -> Result<Result<(), SendFailure>, Frame> {
+        let total_len = frame.len() + (PAYLOAD - IP);
+        if total_len > usize::from(self.unsummed_mtu) || frame.headroom() < PAYLOAD {
+            return Err(frame);
+        }
+        let Some(mac) = net.neigh_cached(self.neighbour) else {
+            return Err(frame);
+        };
+        let pseudo = |length: u16| !self.udp_sum.combine(Sum::of_u16(length)).finish();
+        match frame.push(PAYLOAD).and_then(|b| b.first_chunk_mut()) {
+            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, pseudo),
+            None => return Err(frame),
+        }
+        frame.set_tx_checksum(Some(UNSUMMED));
+        Ok(self.xmit(net, frame))
+    }
+
+    #[inline]
+    fn xmit(&self, net: &mut NetCore, frame: Frame) -> Result<(), SendFailure> {
         let start = frame.headroom();
         let mut skb = SkBuff::with_headers(frame, self.dev, [start, start + IP, start + UDP]);
         skb.set_packet_type(PacketType::Outgoing);
         net.mib().inc(Snmp::IpOutRequests);
         match net.dev_queue_xmit(skb) {
-            Verdict::Delivered => Ok(Ok(())),
+            Verdict::Delivered => Ok(()),
             Verdict::Dropped(_) => {
                 net.mib().inc(Snmp::IpOutDiscards);
-                Ok(Err(SendFailure::Dropped))
+                Err(SendFailure::Dropped)
             }
         }
     }
@@ -217,21 +274,19 @@ impl Headers {
         mac: MacAddress,
         id: u16,
         total_len: u16,
-        payload: Sum,
+        udp_checksum: impl FnOnce(u16) -> u16,
     ) {
         let length = total_len - Ipv4Header::LEN as u16;
         let ip_sum = self.ip_sum.combine(Sum::of_u16(total_len));
         let ip_checksum = ip_sum.combine(Sum::of_u16(id)).finish();
-        // RFC 768: the length is in the header and in the pseudo-header.
-        let lengths = Sum::of_u16(length).combine(Sum::of_u16(length));
-        let sum = self.udp_sum.combine(lengths).combine(payload);
+        let udp_checksum = udp_checksum(length);
         *out = self.bytes;
         out[..6].copy_from_slice(&mac.0);
         out[IP + 2..IP + 4].copy_from_slice(&total_len.to_be_bytes());
         out[IP + 4..IP + 6].copy_from_slice(&id.to_be_bytes());
         out[IP + 10..IP + 12].copy_from_slice(&ip_checksum.to_be_bytes());
         out[UDP + 4..UDP + 6].copy_from_slice(&length.to_be_bytes());
-        out[UDP + 6..].copy_from_slice(&UdpHeader::on_wire(sum).to_be_bytes());
+        out[UDP + 6..].copy_from_slice(&udp_checksum.to_be_bytes());
     }
 }
 

@@ -35,10 +35,12 @@ pub struct LoopConfig {
     pub max_mtu: u16,
     /// Ring lengths, both ways.
     pub ring: RingLimits,
+    /// Whether it fills in transport checksums on transmit.
+    pub tx_checksum: bool,
 }
 
 impl Default for LoopConfig {
-    /// One queue, an MTU of 1500, rings of 1 to 4096 descriptors.
+    /// One queue, an MTU of 1500, rings of 1 to 4096 descriptors, no offload.
     fn default() -> Self {
         Self {
             mac: MacAddress([0x02, 0x00, 0x00, 0x00, 0x00, 0x01]),
@@ -49,6 +51,7 @@ impl Default for LoopConfig {
                 max: 4096,
                 step: 1,
             },
+            tx_checksum: false,
         }
     }
 }
@@ -245,10 +248,12 @@ impl NicHal for LoopNic {
             queues,
             max_mtu,
             ring,
+            tx_checksum,
         } = self.shared.config;
         NicCapabilities {
             max_mtu,
             max_queues: queues,
+            tx_checksum,
             ..NicCapabilities::basic("loop", mac, ring)
         }
     }
@@ -276,7 +281,7 @@ impl NicHal for LoopNic {
             .map(|queue| QueuePair {
                 id: queue.id,
                 rx: LoopRx::new(queue, &session.region),
-                tx: LoopTx::new(queue, &session.region),
+                tx: LoopTx::new(queue, &session.region, self.shared.config.tx_checksum),
             })
             .collect();
         *lock(&self.shared.watched) = alloc::vec![None; session.queues.len()];

@@ -331,7 +331,11 @@ pub struct LoopRx(Ring);
 
 /// The transmit ring of a [`LoopNic`](super::LoopNic).
 #[derive(Debug)]
-pub struct LoopTx(Ring);
+pub struct LoopTx {
+    ring: Ring,
+    /// It fills in transport checksums.
+    sums: bool,
+}
 
 impl LoopRx {
     pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
@@ -340,8 +344,9 @@ impl LoopRx {
 }
 
 impl LoopTx {
-    pub(super) fn new(queue: &Queue, region: &DmaRegion) -> Self {
-        Self(Ring::new(queue.tx.clone(), region))
+    pub(super) fn new(queue: &Queue, region: &DmaRegion, sums: bool) -> Self {
+        let ring = Ring::new(queue.tx.clone(), region);
+        Self { ring, sums }
     }
 }
 
@@ -395,46 +400,73 @@ impl DmaRing for LoopRx {
 /// What a descriptor says of a packet: nothing, when the packet asks for an
 /// offload that there is not, so that the port drops it.
 #[inline]
-fn wire_len(frame: &Frame) -> usize {
+fn wire_len(frame: &mut Frame, sums: bool) -> usize {
     let offloaded = frame.tx_checksum().is_some() || frame.vlan_tci().is_some();
-    if offloaded { 0 } else { frame.len() }
+    if offloaded && !(sums && sum(frame)) {
+        return 0;
+    }
+    frame.len()
+}
+
+/// Fills in the checksum that a packet leaves to the device (RFC 1071), if it is
+/// inside of the packet and all that the packet asks for.
+#[cold]
+fn sum(frame: &mut Frame) -> bool {
+    let (Some(request), None) = (frame.tx_checksum(), frame.vlan_tci()) else {
+        return false;
+    };
+    let start = usize::from(request.start);
+    let Some(bytes) = frame.data_mut().get_mut(start..) else {
+        return false;
+    };
+    let of_byte = |(at, &byte): (usize, &u8)| u32::from(byte) << (8 * ((at + 1) % 2));
+    let mut sum: u32 = bytes.iter().enumerate().map(of_byte).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    // UDP's zero says that there is no checksum (RFC 768).
+    let checksum = if sum == 0xffff { sum } else { !sum } as u16;
+    let place = bytes.get_mut(usize::from(request.offset)..);
+    let place = place.and_then(|place| place.first_chunk_mut());
+    place.map(|place| *place = checksum.to_be_bytes()).is_some()
 }
 
 impl DmaRing for LoopTx {
     #[inline]
-    fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
-        let len = wire_len(&frame);
-        self.0.post(frame, len)
+    fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
+        let len = wire_len(&mut frame, self.sums);
+        self.ring.post(frame, len)
     }
 
     fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
-        let take = batch.len().min(self.0.free_slots());
-        for frame in batch.drain(..take) {
-            let len = wire_len(&frame);
-            self.0.put(frame, len);
+        let take = batch.len().min(self.ring.free_slots());
+        for mut frame in batch.drain(..take) {
+            let len = wire_len(&mut frame, self.sums);
+            self.ring.put(frame, len);
         }
         take
     }
 
     #[inline]
     fn reap(&mut self) -> Option<Frame> {
-        self.0.take().map(|(frame, _)| frame)
+        self.ring.take().map(|(frame, _)| frame)
     }
 
     fn kick(&mut self) {
-        self.0.kick();
+        self.ring.kick();
     }
 
     fn free_slots(&self) -> usize {
-        self.0.free_slots()
+        self.ring.free_slots()
     }
 
     fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
         let max = max.min(out.remaining_capacity());
-        self.0.reap_each(max, |frame, _| out.push(frame))
+        self.ring.reap_each(max, |frame, _| out.push(frame))
     }
 
     fn reap_home(&mut self, cache: &mut FrameCache) -> usize {
-        self.0.reap_each(usize::MAX, |frame, _| cache.free(frame))
+        self.ring
+            .reap_each(usize::MAX, |frame, _| cache.free(frame))
     }
 }

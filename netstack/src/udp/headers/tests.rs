@@ -1,5 +1,6 @@
-//! Two hosts do the same, and one of them forgets its headers before each
-//! datagram, so that the layers write them all. Nobody can tell the two apart.
+//! Three hosts do the same. One of them forgets its headers before each datagram, so
+//! that the layers write them all, and one leaves its checksums to its NIC. Nobody can
+//! tell them apart by what is on the wire.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,7 +8,10 @@
 )]
 
 use crate::route::{IfIndex, IpPrefix, Route};
-use crate::{DropReason, Snmp, Stack, StackConfig, UdpOptions, UdpSocket};
+use crate::{
+    Direction, DropReason, PacketTap, Snmp, Stack, StackConfig, Tapped, UdpOptions, UdpSocket,
+};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -82,12 +86,25 @@ fn bind(stack: &mut Stack, port: u16) -> UdpSocket {
 
 impl Host {
     fn new(forgets: bool) -> Self {
+        Self::on(LoopConfig::default(), forgets)
+    }
+
+    /// On a NIC that fills in checksums.
+    fn unsummed() -> Self {
+        let config = LoopConfig {
+            tx_checksum: true,
+            ..LoopConfig::default()
+        };
+        Self::on(config, false)
+    }
+
+    fn on(nic: LoopConfig, forgets: bool) -> Self {
         let clock = Arc::new(VirtualClock::new(SECOND));
         let source: Arc<dyn Clock> = clock.clone();
         let mut config = StackConfig::default();
         config.pool.frames = 1024;
         let mut stack = Stack::new(&config, &source).unwrap();
-        let (nic, port) = LoopNic::new(LoopConfig::default());
+        let (nic, port) = LoopNic::new(nic);
         let dev = stack.add_nic(nic, &Default::default()).unwrap();
         stack.add_address(dev, IpAddr::V4(host(2)), 24).unwrap();
         let sockets = (0..2).map(|n| bind(&mut stack, 1000 + n)).collect();
@@ -265,6 +282,49 @@ fn headers_are_kept_for_a_neighbour_and_not_for_this_host() {
     assert_eq!(kept(&mut host), 1);
 }
 
+type Fields = Arc<spin::Mutex<Vec<u16>>>;
+
+/// Records UDP's checksum field of what is sent.
+struct Record(Fields);
+
+impl PacketTap for Record {
+    fn packet(&mut self, packet: Tapped<'_>) {
+        if packet.direction == Direction::Outgoing && packet.frame[23] == 17 {
+            let field = u16::from_be_bytes([packet.frame[40], packet.frame[41]]);
+            self.0.lock().push(field);
+        }
+    }
+}
+
+/// The taps see a packet before the NIC does.
+#[test]
+fn a_nic_that_fills_in_checksums_gets_the_sum_of_the_pseudo_header_and_others_the_whole() {
+    let fields = [Host::new(false), Host::unsummed()].map(|mut host| {
+        let seen = Fields::default();
+        let tap = |_| Box::new(Record(seen.clone())) as Box<dyn PacketTap>;
+        host.stack.add_tap(tap).unwrap();
+        host.outcome(&Op::Neighbour { host: 1, mac: 1 });
+        for _ in 0..2 {
+            let (socket, to, port, len) = (0, 1, 7, 4);
+            host.outcome(&Op::Send {
+                socket,
+                to,
+                port,
+                len,
+            });
+        }
+        seen.lock().clone()
+    });
+    // 10.0.0.2:1000 to 10.0.0.1:7, UDP, 12 bytes: 0xff, 0xfe, 0xfd, 0xfc.
+    let pseudo = 0x0a00 + 2 + 0x0a00 + 1 + 17 + 12;
+    let whole = !fold(pseudo + 1000 + 7 + 12 + 0xfffe + 0xfdfc);
+    assert_eq!(fields, [vec![whole, whole], vec![whole, pseudo as u16]]);
+}
+
+fn fold(sum: u32) -> u16 {
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
@@ -273,8 +333,11 @@ proptest! {
         ops in prop::collection::vec(op(), 1..60),
     ) {
         let (mut keeps, mut forgets) = (Host::new(false), Host::new(true));
+        let mut unsummed = Host::unsummed();
         for op in ops {
-            prop_assert_eq!(keeps.outcome(&op), forgets.outcome(&op), "{:?}", op);
+            let kept = keeps.outcome(&op);
+            prop_assert_eq!(&kept, &forgets.outcome(&op), "{:?}", op);
+            prop_assert_eq!(&kept, &unsummed.outcome(&op), "{:?}", op);
         }
     }
 }
