@@ -1,8 +1,10 @@
 //! One CPU's events: what it polls, and how it sleeps.
 
+use super::watch::Watched;
 use super::{EventsError, QueueIrq, timespec};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,12 +50,11 @@ impl CpuEvents {
         }))
     }
 
-    /// Adds a queue, unwatched as it is masked.
+    /// Adds a queue, unwatched as it is masked, if its socket is one that can be watched.
     pub(super) fn add(&self, irq: &Arc<QueueIrq>) -> Result<(), EventsError> {
-        let data = EventData::new_u64(irq.id());
-        let added =
-            irq.with_socket(|socket| epoll::add(&self.epoll, socket, data, EventFlags::empty()));
-        added.unwrap_or(Ok(())).map_err(|error| {
+        let tried = self.set(irq, Watched::Idle);
+        let tried = tried.and_then(|()| self.set(irq, Watched::Out));
+        tried.map_err(|error| {
             irq.let_go();
             EventsError::Watch(error.into())
         })?;
@@ -62,10 +63,32 @@ impl CpuEvents {
         Ok(())
     }
 
+    /// Has the kernel watch a queue in another way. One that was detached meanwhile is
+    /// not watched, and is none to be.
+    fn set(&self, irq: &QueueIrq, to: Watched) -> Result<(), Errno> {
+        let mut watch = irq.watch().lock();
+        let set = irq.with_socket(|socket| watch.set(to, &self.epoll, socket, irq.id()));
+        set.unwrap_or(Ok(()))
+    }
+
+    /// Has the kernel forget a queue until the next sleep, unless that has begun.
+    #[cold]
+    pub(super) fn forget(&self, irq: &QueueIrq) {
+        let mut watch = irq.watch().lock();
+        // Who sleeps has said so before he takes the lock to arm the queue: so either
+        // this sees it, or he sees that the queue is out.
+        if !self.is_sleeping() {
+            let _ = irq.with_socket(|socket| {
+                // One that is out already is as good.
+                let _ = watch.set(Watched::Out, &self.epoll, socket, irq.id());
+            });
+        }
+    }
+
     /// Forgets a queue, and has the loop forget it.
     pub(super) fn remove(&self, irq: &Arc<QueueIrq>) {
         // A socket that is not watched any more has been closed by the kernel.
-        let _ = irq.with_socket(|socket| epoll::delete(&self.epoll, socket));
+        let _ = self.set(irq, Watched::Gone);
         self.queues().retain(|have| have.id() != irq.id());
         self.version.fetch_add(1, Ordering::Release);
         if self.is_sleeping() {
@@ -91,15 +114,10 @@ impl CpuEvents {
         &self.epoll
     }
 
-    /// Has the kernel watch a queue, which may end a wait that is under way.
-    pub(super) fn arm(&self, irq: &QueueIrq) {
-        self.watch(irq, EventFlags::IN);
-    }
-
-    /// A queue that was detached meanwhile is not watched, and is none to be.
-    fn watch(&self, irq: &QueueIrq, flags: EventFlags) {
-        let data = EventData::new_u64(irq.id());
-        let _ = irq.with_socket(|socket| epoll::modify(&self.epoll, socket, data, flags));
+    /// Has the kernel watch a queue, which may end a wait that is under way. Returns
+    /// whether it does.
+    pub(super) fn arm(&self, irq: &QueueIrq) -> bool {
+        self.set(irq, Watched::Armed).is_ok()
     }
 
     /// Announces the sleep and has the kernel watch all unmasked queues. Returns
@@ -111,7 +129,7 @@ impl CpuEvents {
     }
 
     /// Has the kernel watch a queue that is unmasked and not watched yet. Returns whether
-    /// it has nothing.
+    /// it has nothing, and would be heard.
     fn arm_quiet(&self, irq: &QueueIrq) -> bool {
         if !irq.is_unmasked() {
             return true;
@@ -119,11 +137,8 @@ impl CpuEvents {
         if irq.has_work() {
             return false;
         }
-        if !irq.set_armed(true) {
-            self.arm(irq);
-        }
         // A packet may have come before the kernel watched; then the socket is ready.
-        true
+        self.arm(irq)
     }
 
     /// Ends the sleep that [`arm_all`](Self::arm_all) has begun.
@@ -162,16 +177,15 @@ impl CpuEvents {
     fn note(&self, irq: &QueueIrq, flags: EventFlags) {
         if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
             // Errors are reported whatever is watched for, so it is not watched at all
-            // any more; it stays armed, as nothing is left to be done.
-            let _ = irq.with_socket(|socket| epoll::delete(&self.epoll, socket));
+            // any more.
+            let _ = self.set(irq, Watched::Gone);
             irq.fail();
         } else if !irq.is_unmasked() {
-            self.watch(irq, EventFlags::empty());
-            irq.set_armed(false);
+            let _ = self.set(irq, Watched::Idle);
         }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         // It fails when the counter is full, and then the wait ends anyway.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }

@@ -10,7 +10,8 @@
 //! A NIC [attaches](Events::attach) a queue when it is opened, and has in the
 //! [`QueueIrq`] what `mask_irq` and `unmask_irq` are made of. Masks and unmasks
 //! cost no system call while the CPU is awake: only a CPU that goes to sleep
-//! tells the kernel, and only what has changed since its last sleep.
+//! tells the kernel, and only what has changed since its last sleep; and one that
+//! sends much has the kernel forget the socket until then.
 //!
 //! The system call is epoll's. io_uring was tried for the same (multishot polls, with
 //! and without deferred task work): a wake-up takes as long, and a wait that finds
@@ -21,6 +22,7 @@ mod cpu;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use busy_poll::BusyPoll;
 pub use cpu::{EventLoop, EventWaker};

@@ -1,6 +1,7 @@
 //! The interrupt of one queue.
 
 use super::busy_poll::{self, BusyPoll};
+use super::watch::Watch;
 use super::{Events, EventsError};
 use arc_swap::ArcSwapOption;
 use softnet_nic_hal::bus::{IrqReturn, VectorHandler};
@@ -68,8 +69,8 @@ pub struct QueueIrq {
     state: AtomicU8,
     /// The device is polled through the socket whenever the CPU looks.
     busy_poll: bool,
-    /// The kernel watches the socket. Who sleeps alone changes it.
-    armed: AtomicBool,
+    /// Whether the kernel watches the socket.
+    watch: Watch,
     /// The kernel has reported an error of the socket, and nobody was told yet.
     failed: AtomicBool,
     held: ArcSwapOption<Held>,
@@ -120,7 +121,7 @@ impl QueueIrq {
             line,
             state: AtomicU8::new(MASKED),
             busy_poll: source.busy_poll.is_some(),
-            armed: AtomicBool::new(false),
+            watch: Watch::default(),
             failed: AtomicBool::new(false),
             held: ArcSwapOption::from_pointee(Held {
                 socket,
@@ -146,8 +147,8 @@ impl QueueIrq {
         // kernel watch it, or this finds the sleeper.
         self.state.store(UNMASKED, Ordering::SeqCst);
         self.poll();
-        if self.sleeper.is_sleeping() && self.is_unmasked() {
-            self.sleeper.arm(self);
+        if self.sleeper.is_sleeping() && self.is_unmasked() && !self.sleeper.arm(self) {
+            self.sleeper.wake();
         }
     }
 
@@ -196,12 +197,16 @@ impl QueueIrq {
             .is_some_and(|held| held.completions.in_flight())
     }
 
-    /// Notes whether the kernel watches the socket. Returns whether it did.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The kernel is about to be told of so many packets to be sent.
     #[inline]
-    pub(super) fn set_armed(&self, armed: bool) -> bool {
-        let before = self.armed.load(Ordering::Relaxed);
-        self.armed.store(armed, Ordering::Relaxed);
-        before
+    pub(crate) fn sends(&self, packets: u32) {
+        if self.watch.is_costly(packets) {
+            self.sleeper.forget(self);
+        }
     }
 
     /// The kernel has reported an error of the socket.

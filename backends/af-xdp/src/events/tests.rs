@@ -251,6 +251,60 @@ fn packets_on_their_way_out_are_looked_for_while_the_cpu_sleeps() {
 }
 
 #[test]
+fn a_socket_of_a_cpu_that_sends_much_is_listed_by_its_next_sleep_and_not_before() {
+    let events = events(1);
+    let (mut cpu, queue) = (events.event_loop(0), Queue::attach(&events, 0));
+    queue.irq.unmask();
+    for (packets, stays) in [(1, true), (33, false), (64, false), (32, true)] {
+        cpu.wait(Some(1));
+        queue.irq.sends(packets);
+        queue.receive();
+        assert_eq!(would_end(&cpu), stays, "after {packets} packets");
+        queue.reap();
+    }
+    cpu.wait(Some(1));
+    (0..33).for_each(|_| queue.irq.sends(1));
+    queue.receive();
+    assert!(!would_end(&cpu), "one by one they are as many");
+}
+
+#[test]
+fn a_queue_that_was_never_slept_on_is_not_listed() {
+    let events = events(1);
+    let (mut cpu, queue) = (events.event_loop(0), Queue::attach(&events, 0));
+    queue.irq.unmask();
+    queue.receive();
+    assert!(!would_end(&cpu));
+    cpu.poll();
+    assert_eq!(queue.interrupts(), 1);
+}
+
+#[test]
+fn sending_from_elsewhere_does_not_take_a_sleeping_cpu_its_watch() {
+    let events = events(1);
+    let (mut cpu, queue) = (events.event_loop(0), Queue::attach(&events, 0));
+    queue.irq.unmask();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100 {
+                queue.irq.sends(1000);
+                std::thread::yield_now();
+            }
+            while !events.cpus[0].is_sleeping() {
+                std::thread::yield_now();
+            }
+            queue.irq.sends(1000);
+            queue.receive();
+        });
+        while !queue.irq.has_work() {
+            cpu.wait(Some(LONG_NS));
+        }
+    });
+    assert!(start.elapsed() < LONG);
+}
+
+#[test]
 fn a_socket_that_fails_has_the_link_looked_at_and_is_left_alone() {
     let events = events(1);
     let mut cpu = events.event_loop(0);

@@ -108,6 +108,9 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
         let mut again = false;
         if half.queue.needs_wakeup() {
             self.cell.counts.tx_wakeups.add(1);
+            if let Some(irq) = self.cell.irq() {
+                irq.sends(half.held());
+            }
             again = half.queue.wake() == Wake::Again;
             self.cell.counts.tx_busy.add(u64::from(again));
         }
