@@ -485,6 +485,16 @@ impl Frame {
         self.set_flag(FLAG_TX_TIMESTAMP, wanted);
     }
 
+    /// Whether anything is asked of the device beside sending the data: a
+    /// checksum, segmentation, a VLAN tag, a time stamp, or that the packet goes
+    /// on in the next frame.
+    #[must_use]
+    #[inline]
+    pub fn has_requests(&self) -> bool {
+        let meta = self.meta();
+        meta.flags != 0 || meta.gso_size != 0
+    }
+
     #[inline]
     fn set_flag(&mut self, flag: u8, on: bool) {
         let meta = self.meta_mut();

@@ -1,0 +1,460 @@
+//! The receive ring, with advanced descriptors of one buffer (7.1.5).
+
+use super::{Slots, Tie};
+use crate::chip::Chip;
+use crate::queue::{self, Descriptors, RX_DD, SoftCounters};
+use crate::regs;
+use core::fmt;
+use softnet_dma_ring::{ChecksumStatus, DmaRing, Frame, FrameBatch, HashKind, RingFull};
+use softnet_nic_hal::bus::PciDevice;
+
+/// Bad descriptors that one reap passes over at most.
+const BAD_AT_ONCE: usize = 64;
+
+/// Bytes that no packet has (RLPML).
+const MAX_PACKET: usize = 0x3fff;
+
+/// Status: the last descriptor of the packet.
+const EOP: u64 = 1 << 1;
+/// Status: a VLAN tag was stripped.
+const VP: u64 = 1 << 3;
+/// Status: the transport checksum was calculated.
+const L4I: u64 = 1 << 5;
+/// Status: the packet was stamped.
+const TS: u64 = 1 << 16;
+/// Errors: the transport checksum is wrong, or the IP checksum is.
+const L4E_IPE: u64 = 0b11 << 29;
+/// Errors: the packet is bad in itself (CRC, symbol, length), or its security
+/// association refuses it.
+const BAD: u64 = 1 << 31 | 0b11 << 25;
+
+/// The types of hash that cover ports, one bit each (table 7-13): TCP over IPv4
+/// and IPv6, with extension headers too, and UDP.
+const L4_HASHES: u32 = 1 << 1 | 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9;
+
+/// How a receive ring is laid out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RxShape {
+    /// Descriptors.
+    pub(crate) len: u16,
+    /// Bytes that the device may write to one frame.
+    pub(crate) buffer: usize,
+    /// Whether a packet may lie in several frames.
+    pub(crate) scatter: bool,
+}
+
+/// The receive ring. Posted frames must be empty; one with less tail room than
+/// the device may write gives up head room for it, and one that is too short for
+/// that finds no slot.
+pub struct RxRing<P: PciDevice> {
+    tie: Tie<P>,
+    slots: Slots,
+    shape: RxShape,
+    /// The tail that the device knows.
+    kicked_at: usize,
+    /// A packet of several descriptors is being thrown away.
+    discarding: bool,
+    /// Frames of a packet of several that are still to be handed out.
+    rest: usize,
+    tally: Tally,
+}
+
+/// What a batch of reaping adds to the counters.
+#[derive(Debug, Default)]
+struct Tally {
+    packets: u64,
+    bytes: u64,
+    csum_good: u64,
+    csum_bad: u64,
+}
+
+impl<P: PciDevice> RxRing<P> {
+    pub(super) fn new(tie: Tie<P>, shape: RxShape) -> Self {
+        Self {
+            tie,
+            slots: Slots::new(shape.len),
+            shape,
+            kicked_at: 0,
+            discarding: false,
+            rest: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    #[inline(always)]
+    fn descriptors(&self) -> &Descriptors<P::Coherent> {
+        &self.tie.queue.rx
+    }
+
+    /// Writes the descriptors of frames that each have room, and keeps the
+    /// frames. There are slots for them.
+    #[inline(always)]
+    fn put(&mut self, frames: impl Iterator<Item = Frame>) {
+        let tie = &self.tie;
+        let (mut at, mut count) = (self.slots.post_at, 0);
+        for frame in frames {
+            let address = frame.dma_addr();
+            let chip = &tie.shared.chip;
+            chip.device.sync_for_device(address, self.shape.buffer);
+            // No header buffer: the word holds the cleared status, too.
+            tie.queue.rx.describe(at, [address.0, 0]);
+            self.slots.keep(at, frame);
+            at = self.slots.next(at);
+            count += 1;
+        }
+        self.slots.posted(count, at);
+    }
+
+    /// The oldest good frame, if one is there; bad ones go round again. After
+    /// many bad ones it gives up for this time, so that a device that completes
+    /// garbage without end cannot hold the stack here.
+    #[inline(always)]
+    fn next_frame(&mut self) -> Option<Frame> {
+        for _ in 0..BAD_AT_ONCE {
+            if self.rest != 0 {
+                return self.next_part();
+            }
+            let at = self.slots.reap_at;
+            let word = self.descriptors().status_word(at);
+            if word & RX_DD == 0 || at == self.kicked_at {
+                return None;
+            }
+            if word & EOP == 0 && self.shape.scatter && !self.discarding {
+                self.gather()?;
+                continue;
+            }
+            if word & (EOP | BAD) == EOP && !self.discarding {
+                let mut frame = self.slots.take()?;
+                let mut filler = Filler::new(&self.tie, self.shape.buffer);
+                if filler.fill(&mut frame, at, word) {
+                    let tally = filler.tally;
+                    self.tally.add(tally);
+                    return Some(frame);
+                }
+                self.reuse(frame, word);
+            } else {
+                let frame = self.slots.take()?;
+                self.reuse(frame, word);
+            }
+        }
+        None
+    }
+
+    /// Reaps good packets of one frame in a row. Stops at everything else: no
+    /// packet, a bad one, several frames, and what cannot be true.
+    #[inline(always)]
+    fn reap_run(&mut self, out: &mut FrameBatch, max: usize) {
+        if self.discarding || self.rest != 0 {
+            return;
+        }
+        let (ring, before) = (self.slots.frames.len(), out.len());
+        let (mut at, kicked_at) = (self.slots.reap_at, self.kicked_at);
+        let mut filler = Filler::new(&self.tie, self.shape.buffer);
+        let frames = &mut self.slots.frames;
+        let run = core::iter::from_fn(|| {
+            let word = filler.descriptors.status_word(at);
+            if word & (RX_DD | EOP | BAD) != RX_DD | EOP || at == kicked_at {
+                return None;
+            }
+            let slot = frames.get_mut(at)?;
+            if !filler.fill(slot.as_mut()?, at, word) {
+                return None;
+            }
+            at = if at + 1 == ring { 0 } else { at + 1 };
+            slot.take()
+        });
+        out.extend(run.take(max));
+        let tally = filler.tally;
+        self.slots.reap_at = at;
+        self.slots.free += out.len() - before;
+        self.tally.add(tally);
+    }
+
+    /// Looks whether the packet that begins in the oldest descriptor is whole,
+    /// and then lets it be handed out; `None` when the rest has not come. A bad
+    /// one is thrown away, and so is one that has no end although it is longer
+    /// than any packet or has all descriptors.
+    #[cold]
+    fn gather(&mut self) -> Option<()> {
+        let mut at = self.slots.reap_at;
+        let (mut count, mut bytes, mut good) = (0, 0, true);
+        while at != self.kicked_at && bytes <= MAX_PACKET {
+            let word = self.descriptors().status_word(at);
+            if word & RX_DD == 0 {
+                return None;
+            }
+            count += 1;
+            bytes += length(word).max(1);
+            good &= (1..=self.shape.buffer).contains(&length(word));
+            if word & EOP != 0 {
+                let good = good && word & BAD == 0;
+                self.rest = if good { count } else { 0 };
+                self.discarding = !good;
+                return self.describe_first(at, word);
+            }
+            at = self.slots.next(at);
+        }
+        self.discarding = true;
+        Some(())
+    }
+
+    /// What the last descriptor of a packet of several says of it goes into the
+    /// first frame.
+    fn describe_first(&mut self, last: usize, word: u64) -> Option<()> {
+        if self.rest == 0 {
+            return Some(());
+        }
+        let mut filler = Filler::new(&self.tie, self.shape.buffer);
+        let frame = self.slots.frames.get_mut(self.slots.reap_at)?.as_mut()?;
+        filler.describe(frame, last, word);
+        let tally = filler.tally;
+        self.tally.add(tally);
+        Some(())
+    }
+
+    /// The next frame of a packet of several, which has been looked at.
+    #[cold]
+    fn next_part(&mut self) -> Option<Frame> {
+        let len = length(self.descriptors().status_word(self.slots.reap_at));
+        let mut frame = self.slots.take()?;
+        self.rest -= 1;
+        frame.set_continues(self.rest != 0);
+        // A device that writes descriptors anew cannot make a frame longer than
+        // it is.
+        let _ = frame.set_len(len);
+        let device = &self.tie.shared.chip.device;
+        device.sync_for_cpu(frame.dma_addr(), frame.len());
+        self.tally.bytes += frame.len() as u64;
+        self.tally.packets += u64::from(self.rest == 0);
+        Some(frame)
+    }
+
+    /// Counts a bad descriptor and posts its frame again.
+    #[cold]
+    fn reuse(&mut self, mut frame: Frame, word: u64) {
+        let counters = &self.tie.queue.counters;
+        if word & EOP != 0 {
+            let bad = word & BAD != 0;
+            let counter = if bad {
+                &counters.rx_errors
+            } else {
+                &counters.rx_length_errors
+            };
+            queue::count(counter, 1);
+        }
+        self.discarding = word & EOP == 0;
+        frame.reset(frame.headroom());
+        self.put(core::iter::once(frame));
+        // The stack may have nothing to post, and then would not kick.
+        self.write_tail();
+    }
+
+    fn write_tail(&mut self) {
+        self.kicked_at = self.slots.post_at;
+        let tail = self.descriptors().register(regs::queue::DT);
+        self.tie.shared.chip.write(tail, self.kicked_at as u32);
+    }
+
+    /// Publishes what an unmask looks at, and the counters.
+    #[inline(always)]
+    fn publish(&mut self, frames: usize) {
+        let queue = &*self.tie.queue;
+        let waiting = self.slots.reap_at != self.kicked_at;
+        queue.rx.watch(waiting.then_some(self.slots.reap_at));
+        if frames != 0 {
+            core::mem::take(&mut self.tally).publish(&queue.counters);
+        }
+    }
+}
+
+impl Tally {
+    #[inline(always)]
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.csum_good += other.csum_good;
+        self.csum_bad += other.csum_bad;
+    }
+
+    #[inline(always)]
+    fn publish(self, counters: &SoftCounters) {
+        queue::count(&counters.rx_packets, self.packets);
+        queue::count(&counters.rx_bytes, self.bytes);
+        queue::count(&counters.rx_csum_good, self.csum_good);
+        if self.csum_bad != 0 {
+            queue::count(&counters.rx_csum_bad, self.csum_bad);
+        }
+    }
+}
+
+/// Bytes in the descriptor's buffer (PKT_LEN).
+#[inline(always)]
+const fn length(word: u64) -> usize {
+    (word >> 32) as usize & 0xffff
+}
+
+/// Gives frames what their descriptors say about them.
+struct Filler<'a, P: PciDevice> {
+    descriptors: &'a Descriptors<P::Coherent>,
+    chip: &'a Chip<P>,
+    tie: &'a Tie<P>,
+    buffer: usize,
+    tally: Tally,
+}
+
+impl<'a, P: PciDevice> Filler<'a, P> {
+    #[inline(always)]
+    fn new(tie: &'a Tie<P>, buffer: usize) -> Self {
+        Self {
+            descriptors: &tie.queue.rx,
+            chip: &tie.shared.chip,
+            tie,
+            buffer,
+            tally: Tally::default(),
+        }
+    }
+
+    /// False when what the descriptor says cannot be true.
+    #[inline(always)]
+    fn fill(&mut self, frame: &mut Frame, at: usize, word: u64) -> bool {
+        let len = length(word);
+        if len == 0 || len > self.buffer || !frame.set_len(len) {
+            return false;
+        }
+        self.chip.device.sync_for_cpu(frame.dma_addr(), len);
+        self.describe(frame, at, word);
+        self.tally.packets += 1;
+        self.tally.bytes += len as u64;
+        true
+    }
+
+    /// All that is said about a packet beside its length.
+    #[inline(always)]
+    fn describe(&mut self, frame: &mut Frame, at: usize, word: u64) {
+        if word & (L4I | L4E_IPE) == L4I {
+            frame.set_checksum(ChecksumStatus::Unnecessary);
+            self.tally.csum_good += 1;
+        } else if word & L4E_IPE != 0 {
+            self.tally.csum_bad += 1;
+        }
+        if word & VP != 0 {
+            frame.set_vlan_tci(Some((word >> 48) as u16));
+        }
+        let first = self.descriptors.first_word(at);
+        let kind = first as u32 & 0xf;
+        if kind != 0 {
+            let ports = 1 << kind & L4_HASHES != 0;
+            let kind = if ports { HashKind::L4 } else { HashKind::L3 };
+            frame.set_hash((first >> 32) as u32, kind);
+        }
+        if word & TS != 0 {
+            self.stamp(frame);
+        }
+    }
+
+    #[cold]
+    fn stamp(&self, frame: &mut Frame) {
+        if let Some(ns) = self.tie.shared.clock.take_rx(self.chip) {
+            frame.set_timestamp_ns(ns);
+        }
+    }
+}
+
+/// Leaves the device a whole buffer; false when the frame has none.
+#[inline(always)]
+fn make_room(frame: &mut Frame, buffer: usize) -> bool {
+    if frame.is_empty() && frame.tailroom() >= buffer {
+        return true;
+    }
+    empty(frame, buffer)
+}
+
+/// The frame holds a packet still, or leaves too much before it.
+#[cold]
+fn empty(frame: &mut Frame, buffer: usize) -> bool {
+    let Some(headroom) = frame.capacity().checked_sub(buffer) else {
+        return false;
+    };
+    frame.reset(headroom.min(frame.headroom()));
+    true
+}
+
+impl<P: PciDevice> DmaRing for RxRing<P> {
+    #[inline]
+    fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
+        if self.free_slots() == 0 || !make_room(&mut frame, self.shape.buffer) {
+            return Err(RingFull(frame));
+        }
+        self.put(core::iter::once(frame));
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Frame> {
+        if !self.tie.holds() {
+            return None;
+        }
+        let frame = self.next_frame();
+        self.publish(usize::from(frame.is_some()));
+        frame
+    }
+
+    fn kick(&mut self) {
+        if self.tie.holds() && self.kicked_at != self.slots.post_at {
+            self.write_tail();
+            self.publish(0);
+        }
+    }
+
+    #[inline]
+    fn free_slots(&self) -> usize {
+        if self.tie.holds() { self.slots.free } else { 0 }
+    }
+
+    fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
+        let take = batch.len().min(self.free_slots());
+        let buffer = self.shape.buffer;
+        let mut offered = batch.iter_mut().take(take);
+        let fit = offered.position(|frame| !make_room(frame, buffer));
+        let take = fit.unwrap_or(take);
+        self.put(batch.drain(..take));
+        take
+    }
+
+    fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
+        if !self.tie.holds() {
+            return 0;
+        }
+        let before = out.len();
+        let want = before + max.min(out.remaining_capacity());
+        self.reap_run(out, want - before);
+        while out.len() < want {
+            let Some(frame) = self.next_frame() else {
+                break;
+            };
+            out.push(frame);
+            self.reap_run(out, want - out.len());
+        }
+        let frames = out.len() - before;
+        self.publish(frames);
+        frames
+    }
+}
+
+impl<P: PciDevice> Drop for RxRing<P> {
+    fn drop(&mut self) {
+        self.tie
+            .shared
+            .disable_rx(&self.tie.queue, self.tie.session);
+    }
+}
+
+impl<P: PciDevice> fmt::Debug for RxRing<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxRing")
+            .field("tie", &self.tie)
+            .field("shape", &self.shape)
+            .field("free", &self.slots.free)
+            .finish_non_exhaustive()
+    }
+}
