@@ -21,9 +21,6 @@ impl<P: PciDevice> EthtoolOps for Igb<P> {
     /// Both directions of a queue have one interrupt, which the shorter of the
     /// two times holds back, or the only one that is not 0 (EITR; 1 to 8191 µs).
     fn set_coalesce(&self, coalesce: &Coalesce) -> Result<(), NicError> {
-        if coalesce.adaptive_rx {
-            return Err(NicError::Unsupported("adaptive coalescing"));
-        }
         if coalesce.rx_usecs.max(coalesce.tx_usecs) > regs::EITR_MAX_US {
             return Err(NicError::Unsupported("more than 8191 microseconds"));
         }

@@ -83,9 +83,7 @@ impl Settings {
     /// How long interrupts are held back. Both directions of a queue have one
     /// interrupt: the shorter time counts, unless there is only one.
     pub(crate) fn throttle_us(&self) -> u32 {
-        let Coalesce {
-            rx_usecs, tx_usecs, ..
-        } = self.coalesce;
+        let Coalesce { rx_usecs, tx_usecs } = self.coalesce;
         if rx_usecs == 0 || tx_usecs == 0 {
             rx_usecs.max(tx_usecs)
         } else {
@@ -120,6 +118,13 @@ pub(crate) struct Opened {
     region: DmaRegion,
     pub(crate) plan: Plan,
     pub(crate) queues: u16,
+}
+
+/// A device that was brought up.
+struct Running<P: PciDevice> {
+    plan: Plan,
+    queues: Vec<Arc<Queue<P>>>,
+    session: u32,
 }
 
 impl<P: PciDevice> Igb<P> {
@@ -222,7 +227,7 @@ impl<P: PciDevice> Igb<P> {
         control: &Control,
         config: &OpenConfig,
         stack: Arc<dyn IrqHandler>,
-    ) -> Result<(Plan, Vec<Arc<Queue<P>>>, u32), NicError> {
+    ) -> Result<Running<P>, NicError> {
         let chip = &self.shared.chip;
         let queues = (0..config.queues).map(|number| self.shared.make_queue(number));
         let queues: Vec<_> = queues.collect::<Result<_, _>>()?;
@@ -240,7 +245,11 @@ impl<P: PciDevice> Igb<P> {
                 irq::free(&*chip.device, plan);
                 chip.device.unmap(region);
             })?;
-        Ok((plan, queues, session))
+        Ok(Running {
+            plan,
+            queues,
+            session,
+        })
     }
 
     /// Programs the chip, and lets it run.
@@ -320,12 +329,12 @@ impl<P: PciDevice> NicHal for Igb<P> {
         self.check_present(&control)?;
         let buffer = program::buffer_len(config);
         config.check(&self.capabilities_of(&control), buffer)?;
-        let (plan, queues, session) = self.bring_up(&control, config, irq)?;
+        let running = self.bring_up(&control, config, irq)?;
         control.hang.restart(config.queues);
         control.link_up = false;
         control.open = Some(Opened {
             region: config.pool.region().clone(),
-            plan,
+            plan: running.plan,
             queues: config.queues,
         });
         let rx = RxShape {
@@ -337,7 +346,8 @@ impl<P: PciDevice> NicHal for Igb<P> {
             len: config.tx_ring,
             mtu: config.mtu,
         };
-        let pairs = (0..).zip(queues).map(|(number, queue)| {
+        let session = running.session;
+        let pairs = (0..).zip(running.queues).map(|(number, queue)| {
             let id = QueueId(number);
             let (rx, tx) = ring::pair(&self.shared, queue, id, session, (rx, tx));
             QueuePair { id, rx, tx }

@@ -89,7 +89,7 @@ fn test_registers<P: PciDevice>(chip: &Chip<P>) -> Finding {
         for (register, bits) in WRITABLE {
             // On the I210 a table's entry has fewer bits than on the 82576.
             let bits = if register == regs::RETA {
-                bits & u32::from(chip.family.queues() - 1) * 0x0101_0101
+                bits & (u32::from(chip.family.queues() - 1) * 0x0101_0101)
             } else {
                 bits
             };

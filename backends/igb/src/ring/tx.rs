@@ -210,7 +210,7 @@ impl<P: PciDevice> TxRing<P> {
     /// What a packet's first frame asks for; nothing when it cannot be sent.
     fn request(&self, frame: &mut Frame) -> Option<Request> {
         let len = frame.len();
-        if len < HEADER || len > MAX_DATA {
+        if !(HEADER..=MAX_DATA).contains(&len) {
             return None;
         }
         let features = self.tie.shared.features();
