@@ -3,6 +3,7 @@
 use crate::device::{Adaptive, HardIrq, LinkWatch, QueueVector, RxStats, TxStats};
 use crate::route::IfIndex;
 use crate::shard::Shard;
+use crate::steering::Steering;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -154,6 +155,17 @@ pub struct Interrupts {
     pub deferral: Deferral,
 }
 
+/// The queues of a NIC in service (`ethtool -l` and `-g`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Queue pairs.
+    pub queues: u16,
+    /// Receive descriptors of each.
+    pub rx: u16,
+    /// Transmit descriptors of each.
+    pub tx: u16,
+}
+
 /// A device of the stack, for the control plane and for reports.
 pub struct Interface {
     pub(crate) dev: IfIndex,
@@ -161,7 +173,9 @@ pub struct Interface {
     pub(crate) mac: MacAddress,
     /// Whether the NIC fills in transport checksums.
     pub(crate) tx_checksum: bool,
-    pub(crate) config: OpenConfig,
+    /// How the NIC is opened, now and the next time.
+    pub(crate) config: Mutex<OpenConfig>,
+    pub(crate) steering: Arc<Steering>,
     pub(crate) nic: Box<dyn AnyNic>,
     pub(crate) link: LinkWatch,
     /// The queues while the NIC is open; taken out by whoever changes it.
@@ -203,7 +217,32 @@ impl Interface {
     /// The largest network-layer packet, in bytes.
     #[must_use]
     pub fn mtu(&self) -> u16 {
-        self.config.mtu
+        self.config.lock().mtu
+    }
+
+    /// Its queues and rings.
+    #[must_use]
+    pub fn rings(&self) -> Rings {
+        let config = self.config.lock();
+        Rings {
+            queues: config.queues,
+            rx: config.rx_ring,
+            tx: config.tx_ring,
+        }
+    }
+
+    /// Has the NIC spread flows as the stack does, if it can and there is more than one
+    /// queue. Where it refuses, packets are steered once they are here.
+    pub(crate) fn spread_flows(&self) {
+        let queues = self.rings().queues;
+        let Some(ethtool) = self.nic.ethtool().filter(|_| queues > 1) else {
+            return;
+        };
+        if let Ok(now) = ethtool.rss() {
+            let wanted = self.steering.for_nic(queues, now.table.len());
+            // A refusal is no failure: see above.
+            let _ = ethtool.set_rss(&wanted);
+        }
     }
 
     /// What the NIC can do.

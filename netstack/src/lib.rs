@@ -44,7 +44,7 @@ mod work;
 
 pub use device::{HardIrq, NetDevice, RxStats, TxStats};
 pub use drop::{DropCounters, DropReason};
-pub use interface::{Interface, Interrupts, Moderation};
+pub use interface::{Interface, Interrupts, Moderation, Rings};
 pub use ip::DEFAULT_TTL;
 pub use link::{Direction, HandlerTaken, PacketTap, Tapped};
 pub use mib::{Mib, Snmp};

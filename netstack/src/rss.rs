@@ -179,6 +179,7 @@ fn has_ports(header: &[u8; 20]) -> bool {
 /// Which CPU each flow belongs to: the hash and the indirection table.
 #[derive(Clone, Debug)]
 pub struct Rss {
+    key: [u8; KEY_LEN],
     toeplitz: Toeplitz,
     indirection: [u16; INDIRECTION_LEN],
 }
@@ -190,6 +191,7 @@ impl Rss {
     pub fn new(key: &[u8; KEY_LEN], cpus: u16) -> Self {
         let cpus = usize::from(cpus.max(1));
         Self {
+            key: *key,
             toeplitz: Toeplitz::new(key),
             indirection: core::array::from_fn(|entry| (entry % cpus) as u16),
         }
@@ -200,6 +202,12 @@ impl Rss {
     pub fn with_indirection(mut self, indirection: [u16; INDIRECTION_LEN]) -> Self {
         self.indirection = indirection;
         self
+    }
+
+    /// The key of the hash.
+    #[must_use]
+    pub const fn key(&self) -> &[u8; KEY_LEN] {
+        &self.key
     }
 
     /// The highest CPU that the table names.

@@ -8,6 +8,7 @@ use crate::rss::{DEFAULT_KEY, Rss};
 use crate::wire::ethernet::{EtherType, EthernetHeader};
 use core::net::SocketAddr;
 use softnet_dma_ring::HashKind;
+use softnet_nic_hal::ethtool::RssConfig;
 
 /// The hash and the table, fixed for the life of a stack.
 pub(crate) struct Steering {
@@ -34,6 +35,17 @@ impl Steering {
     #[inline]
     pub(crate) fn cpu_of(&self, hash: u32) -> usize {
         usize::from(self.rss.cpu(hash))
+    }
+
+    /// What a NIC is to be told so that each packet comes in by a queue of the CPU that
+    /// its flow belongs to, if that CPU has one: its table has so many entries, and queue
+    /// N is CPU N's, counted round.
+    pub(crate) fn for_nic(&self, queues: u16, entries: usize) -> RssConfig {
+        let table = (0..entries).map(|entry| self.rss.cpu(entry as u32) % queues.max(1));
+        RssConfig {
+            key: *self.rss.key(),
+            table: table.collect(),
+        }
     }
 
     /// The CPU that will receive what `peer` sends to `local`.

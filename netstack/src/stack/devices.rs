@@ -3,7 +3,9 @@
 use super::cpus::Executor;
 use super::{Stack, StackError};
 use crate::device::{Adaptive, HardIrq, LinkWatch, NetDevice, RxStats, TxQueue, TxSlot, TxStats};
-use crate::interface::{AnyNic, Interface, Interrupts, Moderation, Nic, OpenedQueue, QueueRecord};
+use crate::interface::{
+    AnyNic, Interface, Interrupts, Moderation, Nic, OpenedQueue, QueueRecord, Rings,
+};
 use crate::route::IfIndex;
 use crate::work::Work;
 use alloc::boxed::Box;
@@ -86,7 +88,8 @@ impl Stack {
             name: name.unwrap_or_else(|| alloc::format!("eth{}", dev.0 - 2)),
             mac: capabilities.mac,
             tx_checksum: capabilities.tx_checksum,
-            config,
+            config: Mutex::new(config),
+            steering: self.steering.clone(),
             nic,
             link: watch,
             queues: Mutex::new(Vec::new()),
@@ -124,6 +127,32 @@ impl Stack {
         }
         *interface.interrupts.lock() = Some(how);
         allow_interrupts(self, &interface, how)
+    }
+
+    /// Gives a NIC other queues and rings: it is stopped and opened again. What it has
+    /// received and the stack has not yet taken is lost.
+    ///
+    /// # Errors
+    /// [`StackError::Nic`] when the NIC cannot have them: it goes on as before.
+    /// [`StackError::NoDevice`], [`StackError::Stopped`].
+    pub fn set_rings(&mut self, dev: IfIndex, rings: Rings) -> Result<(), StackError> {
+        let interface = self.interface(dev)?;
+        let before = interface.rings();
+        self.arrange(&interface, rings);
+        let changed = reset(self, &interface);
+        if changed.is_err() && !interface.is_gone() {
+            self.arrange(&interface, before);
+            reset(self, &interface)?;
+        }
+        changed
+    }
+
+    fn arrange(&self, interface: &Interface, rings: Rings) {
+        let mut config = interface.config.lock();
+        config.queues = rings.queues;
+        (config.rx_ring, config.tx_ring) = (rings.rx, rings.tx);
+        let queues = 0..usize::from(rings.queues);
+        config.queue_cpus = queues.map(|queue| queue % self.cpus()).collect();
     }
 
     /// Does what the CPUs have left to the control plane.
@@ -189,13 +218,10 @@ fn bring_up<E: Executor>(
     let queues = reserve(cpus, interface, count)?;
     let handles = queues.iter().map(|queue| queue.napi.clone()).collect();
     let irq = HardIrq::new(handles, interface.link.clone());
-    let opened = interface.nic.open(
-        interface.dev,
-        &interface.config,
-        irq,
-        &queues,
-        &interface.adaptive,
-    );
+    let config = interface.config.lock().clone();
+    let opened = interface
+        .nic
+        .open(interface.dev, &config, irq, &queues, &interface.adaptive);
     match opened {
         Ok(opened) => attach(cpus, interface, count, queues, opened),
         Err(error) => {
@@ -212,7 +238,7 @@ fn reserve<E: Executor>(
     count: usize,
 ) -> Result<Vec<QueueRecord>, StackError> {
     let mut queues = Vec::new();
-    for queue in 0..usize::from(interface.config.queues) {
+    for queue in 0..usize::from(interface.rings().queues) {
         let cpu = queue % count;
         let reserved = cpus.exec(cpu, |shard, _| shard.softnet.reserve(Budget::WEIGHT))?;
         match reserved {
@@ -279,7 +305,7 @@ fn attach<E: Executor>(
             }
             let (dev, name) = (interface.dev, interface.name.clone());
             if shard.core.device(dev).is_none() {
-                let mut device = NetDevice::new(dev, name, interface.mac, interface.config.mtu);
+                let mut device = NetDevice::new(dev, name, interface.mac, interface.mtu());
                 device.set_tx_checksum(interface.tx_checksum);
                 shard.core.add_device(device);
             }
@@ -287,6 +313,7 @@ fn attach<E: Executor>(
         })?;
     }
     *interface.queues.lock() = queues;
+    interface.spread_flows();
     if let Some(how) = *interface.interrupts.lock() {
         allow_interrupts(cpus, interface, how)?;
     }

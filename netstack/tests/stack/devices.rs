@@ -3,7 +3,8 @@
 use super::host::{Host, OURS, QUEUE, SECOND, Shape, datagram, peer};
 use core::net::IpAddr;
 use softnet_netstack::{
-    Direction, DropReason, NicOptions, PacketTap, RecvError, Snmp, StackError, Tapped,
+    Deferral, Direction, DropReason, Interrupts, Moderation, NicOptions, PacketTap, RecvError,
+    Rings, Snmp, StackError, Tapped,
 };
 use softnet_nic_hal::testing::{Injection, LoopConfig, LoopNic};
 use std::sync::{Arc, Mutex};
@@ -269,4 +270,79 @@ fn a_tap_is_told_which_way_a_dropped_packet_went() {
             (Direction::Incoming, DropReason::NoSocket)
         ]
     );
+}
+
+#[test]
+fn a_nic_is_given_other_rings_and_traffic_goes_on() {
+    let mut host = Host::with(&Shape {
+        cpus: 2,
+        queues: 4,
+        ..Shape::default()
+    })
+    .knows_peer();
+    let mut socket = host.bind(7);
+    for queues in [4, 1, 2] {
+        let rings = Rings {
+            queues,
+            rx: 16,
+            tx: 32,
+        };
+        host.stack.set_rings(host.dev, rings).unwrap();
+        assert_eq!(host.stack.interface(host.dev).unwrap().rings(), rings);
+        host.receive(&datagram(4000, 7, b"in"));
+        assert_eq!(&socket.try_recv().unwrap()[..], b"in");
+    }
+}
+
+#[test]
+fn rings_that_a_nic_cannot_have_leave_it_as_it_was() {
+    let mut host = Host::new(1).knows_peer();
+    let interface = host.stack.interface(host.dev).unwrap();
+    let before = interface.rings();
+    for wrong in [
+        Rings {
+            queues: 9,
+            ..before
+        },
+        Rings { rx: 0, ..before },
+    ] {
+        let refused = host.stack.set_rings(host.dev, wrong).unwrap_err();
+        assert!(matches!(refused, StackError::Nic(_)), "{refused:?}");
+        assert_eq!(interface.rings(), before);
+    }
+    let mut socket = host.bind(8);
+    host.receive(&datagram(4000, 8, b"in"));
+    assert_eq!(&socket.try_recv().unwrap()[..], b"in");
+}
+
+#[test]
+fn a_nic_without_a_throttle_refuses_intervals_and_takes_deferral() {
+    let mut host = Host::new(1);
+    for moderation in [Moderation::Fixed(50), Moderation::Adaptive] {
+        let how = Interrupts {
+            moderation,
+            ..Interrupts::default()
+        };
+        let refused = host.stack.set_interrupts(host.dev, how).unwrap_err();
+        assert!(matches!(refused, StackError::Nic(_)), "{refused:?}");
+    }
+    let how = Interrupts {
+        deferral: Deferral {
+            hard_irqs: 1,
+            timeout_ns: 20_000,
+        },
+        ..Interrupts::default()
+    };
+    host.stack.set_interrupts(host.dev, how).unwrap();
+    let mut socket = host.bind(8);
+    host.receive(&datagram(4000, 8, b"first"));
+    host.receive(&datagram(4000, 8, b"second"));
+    assert_eq!(&socket.try_recv().unwrap()[..], b"first");
+    assert_eq!(
+        socket.try_recv().unwrap_err(),
+        RecvError::WouldBlock,
+        "the interrupt was let in"
+    );
+    host.advance(20_000);
+    assert_eq!(&socket.try_recv().unwrap()[..], b"second");
 }
