@@ -8,4 +8,4 @@ mod memory;
 mod regions;
 mod server;
 
-pub use server::{BindError, ServeError, VfioUser};
+pub use server::{BindError, ServeError, Stop, VfioUser};

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde::Serialize;
 use softnet::emulated::{
-    DeviceModel, DeviceThread, E1000, E1000Config, Monitor, NowNs, PciBus, PciFunction,
+    DeviceModel, DeviceThread, E1000, E1000Config, Monitor, Ne2000, Ne2000Config, NowNs, PciBus,
+    PciFunction,
 };
 use softnet::nic_hal::MacAddress;
 use softnet::nic_hal::irq::IrqTable;
@@ -71,8 +72,10 @@ pub(crate) struct Device {
 /// The chips that there are models of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Chip {
-    /// Intel 82540EM.
+    /// Intel 82540EM, for Linux's driver e1000.
     E1000,
+    /// Realtek RTL8029, for Linux's driver ne2k-pci.
+    Ne2000,
 }
 
 /// What was counted while the device was served.
@@ -220,6 +223,10 @@ fn attach(bus: &PciBus, args: &Device) -> Result<(PciFunction, Box<dyn DeviceMod
     match args.chip {
         Chip::E1000 => {
             let (function, model) = E1000::attach(bus, &E1000Config::new(args.mac))?;
+            Ok((function, Box::new(model)))
+        }
+        Chip::Ne2000 => {
+            let (function, model) = Ne2000::attach(bus, &Ne2000Config::new(args.mac))?;
             Ok((function, Box::new(model)))
         }
     }
