@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde::Serialize;
 use softnet::emulated::{
-    DeviceModel, DeviceThread, E1000, E1000Config, Monitor, Ne2000, Ne2000Config, NowNs, PciBus,
-    PciFunction,
+    DeviceModel, DeviceThread, E1000, E1000Config, Igb, IgbConfig, Monitor, Ne2000, Ne2000Config,
+    NowNs, PciBus, PciFunction,
 };
 use softnet::nic_hal::MacAddress;
 use softnet::nic_hal::irq::IrqTable;
@@ -74,6 +74,8 @@ pub(crate) struct Device {
 enum Chip {
     /// Intel 82540EM, for Linux's driver e1000.
     E1000,
+    /// Intel 82576, for Linux's driver igb.
+    Igb,
     /// Realtek RTL8029, for Linux's driver ne2k-pci.
     Ne2000,
 }
@@ -223,6 +225,10 @@ fn attach(bus: &PciBus, args: &Device) -> Result<(PciFunction, Box<dyn DeviceMod
     match args.chip {
         Chip::E1000 => {
             let (function, model) = E1000::attach(bus, &E1000Config::new(args.mac))?;
+            Ok((function, Box::new(model)))
+        }
+        Chip::Igb => {
+            let (function, model) = Igb::attach(bus, &IgbConfig::new(args.mac))?;
             Ok((function, Box::new(model)))
         }
         Chip::Ne2000 => {

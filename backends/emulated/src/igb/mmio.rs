@@ -105,7 +105,9 @@ impl Chip {
             offset::EERD => self.slow().nvm.read_eerd(),
             offset::EEWR => self.slow().nvm.read_eewr(),
             offset::MDIC => self.slow().mdic,
-            offset::STATUS | offset::EEMNGCTL | offset::I2CCMD => self.registers.load(at),
+            offset::CTRL | offset::STATUS | offset::EEMNGCTL | offset::I2CCMD => {
+                self.registers.load(at)
+            }
             offset::SWSM => self.registers.set_bits(at, SMBI),
             offset::FWSM | offset::SW_FW_SYNC => self.registers.load(at),
             offset::SYSTIML..=offset::RXSATRH => self.read_time(at),
