@@ -24,7 +24,7 @@ impl Fifo {
 
     /// What a frame takes: its bytes and FCS in units of 16, and one unit for its
     /// status.
-    const fn space(len: usize) -> usize {
+    pub(crate) const fn space(len: usize) -> usize {
         (len + 4).next_multiple_of(16) + 16
     }
 

@@ -10,6 +10,7 @@ use super::regs::{Ctrl, QUEUES, Rctl, cause, offset, queue};
 use super::stamp;
 use super::stats::{Delta, Octets, Stat};
 use super::store::Store;
+use crate::fifo::Fifo;
 use crate::offload::tag;
 use softnet_nic_hal::wire::Wire;
 
@@ -217,7 +218,11 @@ impl<'a> Burst<'a> {
     fn wait(&mut self, frame: &[u8]) -> bool {
         self.delta.count(Stat::RNBC);
         let limit = (self.chip.registers.load(offset::RXPBS) & 0x7f) as usize * 1024;
-        self.rx.fifo.push(frame, limit)
+        let head = match self.rx.head_len {
+            0 => 0,
+            len => Fifo::space(len),
+        };
+        self.rx.fifo.push(frame, limit.saturating_sub(head))
     }
 
     /// What waits in the FIFO goes to memory in order, as far as there are
