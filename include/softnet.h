@@ -150,7 +150,8 @@ typedef struct {
 typedef struct {
     // Bytes of this structure; softnet_nic_config_init() sets it.
     size_t size;
-    // The chip: "e1000" (Intel 82540EM), or NULL for the same.
+    // The chip: "e1000" (Intel 82540EM), "igb" (Intel 82576) or "ne2000" (NE2000
+    // on PCI); NULL: "e1000".
     const char *model;
     // The device's name; NULL: "eth0", "eth1", ...
     const char *name;

@@ -38,7 +38,9 @@ mod machine;
 pub mod measure;
 pub mod report;
 
-pub use machine::{Machine, MachineError, NicConfig, Progress, Time, run_together};
+pub use machine::{
+    Machine, MachineError, NicConfig, NicKind, Progress, Time, UnknownNic, run_together,
+};
 
 #[cfg(feature = "af-xdp")]
 pub use machine::rss_of;
@@ -47,7 +49,9 @@ pub use softnet_af_xdp as af_xdp;
 pub use softnet_dma_ring as dma_ring;
 pub use softnet_e1000 as e1000;
 pub use softnet_emulated as emulated;
+pub use softnet_igb as igb;
 pub use softnet_napi as napi;
+pub use softnet_ne2000 as ne2000;
 pub use softnet_netstack as netstack;
 pub use softnet_nic_hal as nic_hal;
 pub use softnet_softirq as softirq;

@@ -35,6 +35,18 @@ fn the_kernel_is_answered() {
 }
 
 #[test]
+fn the_kernel_is_answered_through_every_nic() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    for nic in support::NICS {
+        let output = support::output(&["demo", "--json", "--nic", nic]);
+        let outcome = succeeded(&output);
+        assert_eq!(outcome["nic"], nic);
+    }
+}
+
+#[test]
 fn the_text_shows_each_layer() {
     if support::own_namespace().is_none() {
         return;

@@ -128,6 +128,24 @@ fn the_outcomes_do_not_depend_on_the_number_of_cpus() {
 }
 
 #[test]
+fn the_outcomes_do_not_depend_on_the_nic() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    let folder = Folder::new("replay-nics");
+    let file = folder.file("mixed.pcapng");
+    record(&file);
+    let accounts = support::NICS.map(|nic| {
+        let more: Vec<_> = AS_RECORDED.into_iter().chain(["--nic", nic]).collect();
+        let (outcome, status, said) = replay(&file, &more);
+        assert_eq!((status, said.as_str()), (0, ""), "{nic}");
+        adds_up(&outcome["account"]);
+        outcome["account"].clone()
+    });
+    assert!(accounts.iter().all(|account| *account == accounts[0]));
+}
+
+#[test]
 fn a_truncated_capture_is_accounted_for_up_to_its_end() {
     if support::own_namespace().is_none() {
         return;

@@ -58,6 +58,22 @@ fn echo_answers_every_flow_on_any_number_of_cpus() {
 }
 
 #[test]
+fn every_nic_carries_every_flow() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    for nic in support::NICS {
+        let running = Running::start(&["--nic", nic, "--cpus", "2"]);
+        echo_from_many_ports(16, 8);
+        let state = running.finish();
+        assert_eq!(service(&state, "echo")["answered"], 128, "{nic}");
+        let device = &state["report"]["devices"][0];
+        assert_eq!(number(device, "/stats/rx_missed_errors"), 0, "{device}");
+        assert_eq!(number(device, "/stats/tx_errors"), 0, "{device}");
+    }
+}
+
+#[test]
 fn discard_is_silent_and_chargen_is_not() {
     if support::own_namespace().is_none() {
         return;
@@ -103,12 +119,14 @@ fn ping_is_answered_also_in_the_longest_packet() {
     if support::own_namespace().is_none() {
         return;
     }
-    let running = Running::start(&["--mac", "02:00:00:00:00:42"]);
-    let said = support::ping(&["-c", "3", "-i", "0.2", "-s", "1472", "-M", "do"]);
-    assert!(said.status.success(), "{said:?}");
-    let state = running.finish();
-    assert_eq!(state["report"]["devices"][0]["mac"], "02:00:00:00:00:42");
-    assert_eq!(number(&state, "/report/protocols/Icmp/OutEchoReps"), 3);
+    for nic in support::NICS {
+        let running = Running::start(&["--nic", nic, "--mac", "02:00:00:00:00:42"]);
+        let said = support::ping(&["-c", "3", "-i", "0.2", "-s", "1472", "-M", "do"]);
+        assert!(said.status.success(), "{nic}: {said:?}");
+        let state = running.finish();
+        assert_eq!(state["report"]["devices"][0]["mac"], "02:00:00:00:00:42");
+        assert_eq!(number(&state, "/report/protocols/Icmp/OutEchoReps"), 3);
+    }
 }
 
 #[test]

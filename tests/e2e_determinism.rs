@@ -9,7 +9,7 @@ use softnet::wire::Recorder;
 use softnet::wire::cable::{self, CableConfig, CableEnd};
 use softnet::wire::fault::{Chance, Fault, FaultConfig, Impairment, Reorder};
 use softnet::wire::pcap::{Capture, CaptureConfig};
-use softnet::{Machine, NicConfig, Time, run_together};
+use softnet::{Machine, NicConfig, NicKind, Time, run_together};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -46,12 +46,21 @@ fn bad_line(seed: u64) -> FaultConfig {
     config
 }
 
+/// What a run is like.
+#[derive(Clone, Copy)]
+struct Shape {
+    seed: u64,
+    cpus: usize,
+    nic: NicKind,
+}
+
 struct Host {
     machine: Machine,
     trace: Shared,
 }
 
-fn host(n: u8, cpus: usize, end: CableEnd, time: &Time, seed: u64) -> Host {
+fn host(n: u8, shape: Shape, end: CableEnd, time: &Time) -> Host {
+    let Shape { seed, cpus, nic } = shape;
     let config = StackConfig {
         cpus,
         seed,
@@ -61,11 +70,11 @@ fn host(n: u8, cpus: usize, end: CableEnd, time: &Time, seed: u64) -> Host {
     let trace = Shared::default();
     let capture = Capture::new(trace.clone(), &CaptureConfig::default()).unwrap();
     let wire = Recorder::new(Fault::new(end, &bad_line(seed + u64::from(n))), capture);
-    let nic = NicConfig {
+    let options = NicConfig {
         mac: Some(MacAddress([2, 0, 0, 0, 0, n])),
         ..NicConfig::default()
     };
-    let dev = machine.add_e1000(Box::new(wire), &nic).unwrap();
+    let dev = machine.add_nic(nic, Box::new(wire), &options).unwrap();
     let address = [10, 0, 0, n].into();
     machine.stack_mut().add_address(dev, address, 24).unwrap();
     Host { machine, trace }
@@ -86,13 +95,10 @@ struct Seen {
     answers: Vec<Vec<u8>>,
 }
 
-fn run(seed: u64, cpus: usize) -> Seen {
+fn run(shape: Shape) -> Seen {
     let time = Time::Virtual(Arc::new(VirtualClock::new(0)));
     let (near, far) = cable::pair(&CableConfig::default());
-    let (near, far) = (
-        host(1, cpus, near, &time, seed),
-        host(2, cpus, far, &time, seed),
-    );
+    let (near, far) = (host(1, shape, near, &time), host(2, shape, far, &time));
     let traces = [near.trace, far.trace];
     let mut hosts = [near.machine, far.machine];
     let options = UdpOptions::default();
@@ -131,18 +137,26 @@ fn run(seed: u64, cpus: usize) -> Seen {
 
 #[test]
 fn the_same_seed_gives_the_same_trace_and_the_same_counters() {
-    for cpus in [1, 2, 4] {
-        let (first, second) = (run(42, cpus), run(42, cpus));
+    let e1000 = [1, 2, 4].map(|cpus| (NicKind::E1000, cpus));
+    let others = NicKind::ALL.map(|nic| (nic, 1));
+    for (nic, cpus) in e1000.into_iter().chain(others) {
+        let seed = 42;
+        let shape = Shape { seed, cpus, nic };
+        let (first, second) = (run(shape), run(shape));
         assert!(first.traces == second.traces, "the traces differ");
         assert_eq!(first.reports, second.reports);
         assert!(first.answers == second.answers, "the answers differ");
         // It was worth comparing: much arrived, and not all.
         let answered = first.answers.len();
-        assert!((100..500).contains(&answered), "{answered}");
+        assert!((100..500).contains(&answered), "{answered} through {nic}");
     }
 }
 
 #[test]
 fn another_seed_gives_another_run() {
-    assert!(run(1, 1).traces != run(2, 1).traces);
+    let traces = [1, 2].map(|seed| {
+        let (cpus, nic) = (1, NicKind::E1000);
+        run(Shape { seed, cpus, nic }).traces
+    });
+    assert!(traces[0] != traces[1]);
 }

@@ -6,7 +6,7 @@ use softnet::dma_ring::PoolConfig;
 use softnet::netstack::StackConfig;
 use softnet::nic_hal::MacAddress;
 use softnet::softirq::VirtualClock;
-use softnet::{NicConfig, Time};
+use softnet::{NicConfig, NicKind, Time};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -51,7 +51,8 @@ pub struct softnet_config {
 pub struct softnet_nic_config {
     /// Bytes of this structure; softnet_nic_config_init() sets it.
     pub size: usize,
-    /// The chip: "e1000" (Intel 82540EM), or NULL for the same.
+    /// The chip: "e1000" (Intel 82540EM), "igb" (Intel 82576) or "ne2000" (NE2000
+    /// on PCI); NULL: "e1000".
     pub model: *const c_char,
     /// The device's name; NULL: "eth0", "eth1", ...
     pub name: *const c_char,
@@ -167,21 +168,20 @@ impl softnet_nic_config {
     ///
     /// # Safety
     /// `model` and `name` are NULL or strings.
-    pub(crate) unsafe fn to_nic(self) -> Result<NicConfig, Error> {
+    pub(crate) unsafe fn to_nic(self) -> Result<(NicKind, NicConfig), Error> {
         // SAFETY: the caller vouches for it.
         let model = unsafe { memory::optional_string(self.model, "model") }?;
-        if let Some(model) = model.filter(|&model| model != "e1000") {
-            let message = format!("there is no NIC {model:?}: \"e1000\" is what there is");
-            return Err(Error::new(Code::SOFTNET_RESULT_UNSUPPORTED, message));
-        }
+        let kind = model.map_or(Ok(NicKind::default()), str::parse);
+        let kind = kind.map_err(|error| Error::new(Code::SOFTNET_RESULT_UNSUPPORTED, error))?;
         // SAFETY: as above.
         let name = unsafe { memory::optional_string(self.name, "name") }?;
-        Ok(NicConfig {
+        let config = NicConfig {
             mac: Some(MacAddress(self.mac)).filter(|mac| mac.0 != [0; 6]),
             name: name.map(str::to_owned),
             ring: Some(self.ring).filter(|&ring| ring != 0),
             mtu: Some(self.mtu).filter(|&mtu| mtu != 0),
             promiscuous: self.promiscuous != 0,
-        })
+        };
+        Ok((kind, config))
     }
 }

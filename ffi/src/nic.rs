@@ -52,9 +52,9 @@ pub unsafe extern "C" fn softnet_nic_add(
         memory::wanted(out_nic, "out_nic")?;
         let stack = handle::shared(stack)?;
         // SAFETY: the caller gives a configuration, or NULL.
-        let config = unsafe { read_config(config) }?;
+        let (kind, config) = unsafe { read_config(config) }?;
         let wire = wire::take(wire)?;
-        let dev = stack.with(|machine| Ok(machine.add_e1000(wire, &config)?))?;
+        let dev = stack.with(|machine| Ok(machine.add_nic(kind, wire, &config)?))?;
         let object = NicObject {
             stack: stack.clone(),
             dev,
@@ -71,9 +71,11 @@ pub unsafe extern "C" fn softnet_nic_add(
 
 /// # Safety
 /// `config` is NULL, or a configuration with its strings.
-unsafe fn read_config(config: *const softnet_nic_config) -> Result<softnet::NicConfig, Error> {
+unsafe fn read_config(
+    config: *const softnet_nic_config,
+) -> Result<(softnet::NicKind, softnet::NicConfig), Error> {
     if config.is_null() {
-        return Ok(softnet::NicConfig::default());
+        return Ok(Default::default());
     }
     // SAFETY: the caller has as many bytes there as `size` says.
     let config = unsafe { memory::read_sized(config) }?;

@@ -5,6 +5,7 @@ use softnet_emulated::PciFunction;
 use softnet_netstack::{IfIndex, NicOptions, Stack};
 use softnet_nic_hal::bus::{BindError, Host, PciDriver, PciDrivers, PciIdMatch};
 use softnet_nic_hal::{NicHal, RxMode};
+use std::error::Error;
 use std::sync::Arc;
 
 /// Whom the drivers work for.
@@ -69,13 +70,39 @@ impl<N: NicHal + 'static> PciDriver<OnBus> for NicDriver<N> {
     }
 }
 
+impl<N: NicHal + 'static> NicDriver<N> {
+    fn boxed(self) -> Box<dyn PciDriver<OnBus>> {
+        Box::new(self)
+    }
+}
+
+/// What a driver's refusal is to the machine.
+fn refused(error: impl Error + Send + Sync + 'static) -> MachineError {
+    MachineError::Probe(Box::new(error))
+}
+
 /// All drivers that the machine has.
 pub(super) fn all() -> PciDrivers<OnBus> {
-    PciDrivers::with([Box::new(NicDriver {
-        name: "e1000",
-        table: softnet_e1000::ID_TABLE,
-        probe: |device| Ok(softnet_e1000::E1000::probe(device)?),
-    }) as _])
+    PciDrivers::with([
+        NicDriver {
+            name: "e1000",
+            table: softnet_e1000::ID_TABLE,
+            probe: |device| softnet_e1000::E1000::probe(device).map_err(refused),
+        }
+        .boxed(),
+        NicDriver {
+            name: "igb",
+            table: softnet_igb::ID_TABLE,
+            probe: |device| softnet_igb::Igb::probe(device).map_err(refused),
+        }
+        .boxed(),
+        NicDriver {
+            name: "ne2k-pci",
+            table: softnet_ne2000::ID_TABLE,
+            probe: |device| softnet_ne2000::Ne2000::probe(device).map_err(refused),
+        }
+        .boxed(),
+    ])
 }
 
 impl From<BindError<Self>> for MachineError {

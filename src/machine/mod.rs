@@ -3,6 +3,7 @@
 #[cfg(feature = "af-xdp")]
 mod af_xdp;
 mod drivers;
+mod kind;
 mod nic;
 #[cfg(feature = "af-xdp")]
 mod rss;
@@ -13,10 +14,10 @@ use crate::report::Report;
 #[cfg(feature = "af-xdp")]
 pub(crate) use af_xdp::EventIdle;
 use drivers::{OnBus, Service};
+pub use kind::{NicKind, UnknownNic};
 use nic::EmulatedNic;
 #[cfg(feature = "af-xdp")]
 pub use rss::rss_of;
-use softnet_e1000::ProbeError;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;
 use softnet_netstack::{IfIndex, Interface, Stack, StackConfig, StackError, ThreadOptions};
@@ -25,6 +26,7 @@ use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::wire::Wire;
 use softnet_nic_hal::{MacAddress, NicError};
 use softnet_softirq::{Clock, MonotonicClock, VirtualClock};
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +51,7 @@ pub struct NicConfig {
     pub mac: Option<MacAddress>,
     /// The device's name; `eth0`, `eth1`, ... otherwise.
     pub name: Option<String>,
-    /// Descriptors of each ring; 256 otherwise.
+    /// Descriptors, or frames, of each ring; 256 otherwise.
     pub ring: Option<u16>,
     /// The largest network-layer packet, in bytes; 1500 otherwise.
     pub mtu: Option<u16>,
@@ -69,7 +71,7 @@ pub enum MachineError {
     Attach(#[from] AttachError),
     /// The driver could not be bound to the NIC.
     #[error("the driver does not take the NIC: {0}")]
-    Probe(#[from] ProbeError),
+    Probe(#[source] Box<dyn Error + Send + Sync>),
     /// No driver is for the NIC.
     #[error("no driver is for the NIC")]
     NoDriver,
@@ -197,9 +199,8 @@ impl Machine {
         }
     }
 
-    /// Plugs an emulated 82540EM into the bus and into `wire`, binds the e1000
-    /// driver to it, and puts it into service. The link comes up about a
-    /// millisecond later: see [`wait_for_link`](Self::wait_for_link).
+    /// Plugs an emulated 82540EM in: [`add_nic`](Self::add_nic) with
+    /// [`NicKind::E1000`].
     ///
     /// # Errors
     /// [`MachineError`]; the machine is then as it was before.
@@ -208,12 +209,28 @@ impl Machine {
         wire: Box<dyn Wire>,
         config: &NicConfig,
     ) -> Result<IfIndex, MachineError> {
+        self.add_nic(NicKind::E1000, wire, config)
+    }
+
+    /// Plugs an emulated NIC into the bus and into `wire`, binds its driver to it,
+    /// and puts it into service; one with several queues gives one to each CPU. The
+    /// link of one that negotiates comes up about a millisecond later: see
+    /// [`wait_for_link`](Self::wait_for_link).
+    ///
+    /// # Errors
+    /// [`MachineError`]; the machine is then as it was before.
+    pub fn add_nic(
+        &mut self,
+        kind: NicKind,
+        wire: Box<dyn Wire>,
+        config: &NicConfig,
+    ) -> Result<IfIndex, MachineError> {
         let mac = config.mac.unwrap_or_else(|| self.fresh_mac());
         let service = Service {
             stack: &mut self.stack,
             config,
         };
-        let mut nic = EmulatedNic::plug_in(&self.bus, &mut self.drivers, service, wire, mac)?;
+        let mut nic = EmulatedNic::plug_in(kind, &self.bus, &mut self.drivers, service, wire, mac)?;
         let dev = nic.dev();
         if self.threaded
             && let Err(error) = nic.start(&self.clock)

@@ -3,10 +3,8 @@
 
 use super::drivers::{OnBus, Service};
 use super::watch::{WatchedWire, WireWatch};
-use super::{MachineError, Progress};
-use softnet_emulated::{
-    DeviceModel, DeviceThread, E1000, E1000Config, ModelCounters, Monitor, PciBus, PciFunction,
-};
+use super::{MachineError, NicKind, Progress};
+use softnet_emulated::{DeviceModel, DeviceThread, ModelCounters, Monitor, PciBus, PciFunction};
 use softnet_netstack::IfIndex;
 use softnet_nic_hal::MacAddress;
 use softnet_nic_hal::bus::{PciDevice, PciDrivers};
@@ -44,13 +42,14 @@ pub(crate) struct NicCounters {
 impl EmulatedNic {
     /// Plugs a card in, binds its driver, and puts it into service.
     pub(super) fn plug_in(
+        kind: NicKind,
         bus: &PciBus,
         drivers: &mut PciDrivers<OnBus>,
         mut service: Service<'_>,
         wire: Box<dyn Wire>,
         mac: MacAddress,
     ) -> Result<Self, MachineError> {
-        let (function, model) = E1000::attach(bus, &E1000Config::new(mac))?;
+        let (function, model) = kind.attach(bus, mac)?;
         let bound = drivers.bind(&mut service, Arc::new(function.clone()));
         let dev = *bound.inspect_err(|_| {
             bus.unplug(function.name());
@@ -63,7 +62,7 @@ impl EmulatedNic {
             function,
             monitor,
             watch,
-            drive: Drive::Inline(Box::new(model), wire),
+            drive: Drive::Inline(model, wire),
         })
     }
 

@@ -142,6 +142,9 @@ impl Drop for Folder {
     }
 }
 
+/// The emulated NICs, by the names that the command knows.
+pub(crate) const NICS: [&str; 3] = ["e1000", "igb", "ne2000"];
+
 /// The addresses of the tests' links.
 pub(crate) const KERNEL: &str = "10.0.0.1";
 pub(crate) const STACK: &str = "10.0.0.2";

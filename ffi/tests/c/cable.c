@@ -30,6 +30,28 @@ static void a_datagram_crosses_and_is_answered(void)
     free_pair(&pair);
 }
 
+static void every_model_understands_every_other(void)
+{
+    static const char *const models[4][2] = {
+        {"e1000", "ne2000"}, {"ne2000", "igb"}, {"igb", "e1000"}, {"ne2000", "ne2000"}};
+    for (int turn = 0; turn < 4; turn++) {
+        struct pair pair = new_pair_of(models[turn], SOFTNET_CLOCK_VIRTUAL, NULL);
+        softnet_sock *client = udp_socket(pair.stack[0]);
+        softnet_sock *server = udp_socket(pair.stack[1]);
+
+        wait_links(&pair);
+        OK(bind_to(server, "0.0.0.0", 7));
+        OK(bind_to(client, "10.0.0.1", 4000));
+        OK(send_to(client, "hello", "10.0.0.2", 7));
+        settle(&pair);
+        expect(server, 0, "hello", "10.0.0.1", 4000);
+        OK(send_to(server, "hello yourself", "10.0.0.1", 4000));
+        settle(&pair);
+        expect(client, 0, "hello yourself", "10.0.0.2", 7);
+        free_pair(&pair);
+    }
+}
+
 static void what_does_not_fit_the_buffer_is_lost(void)
 {
     struct pair pair = new_pair(SOFTNET_CLOCK_VIRTUAL, NULL);
@@ -376,6 +398,7 @@ static void counters_tell_what_happened(void)
 int main(void)
 {
     a_datagram_crosses_and_is_answered();
+    every_model_understands_every_other();
     what_does_not_fit_the_buffer_is_lost();
     a_receive_that_waits_runs_its_stack();
     addresses_are_checked();

@@ -126,7 +126,9 @@ struct pair {
     softnet_nic *nic[2];
 };
 
-static inline struct pair new_pair(softnet_clock clock, const char *record)
+/* `models` are the NICs of the two, as softnet_nic_config has them. */
+static inline struct pair new_pair_of(const char *const models[2],
+                                      softnet_clock clock, const char *record)
 {
     static const char *const addresses[2] = {"10.0.0.1/24", "10.0.0.2/24"};
     struct pair pair;
@@ -137,6 +139,7 @@ static inline struct pair new_pair(softnet_clock clock, const char *record)
     for (int host = 0; host < 2; host++) {
         softnet_nic_config config;
         OK(softnet_nic_config_init(&config, sizeof config));
+        config.model = models[host];
         config.mac[0] = 2;
         config.mac[5] = (uint8_t)(host + 1);
         pair.stack[host] = new_stack(clock, 42 + (uint64_t)host);
@@ -144,6 +147,12 @@ static inline struct pair new_pair(softnet_clock clock, const char *record)
         OK(softnet_nic_add_address(pair.nic[host], addresses[host]));
     }
     return pair;
+}
+
+static inline struct pair new_pair(softnet_clock clock, const char *record)
+{
+    static const char *const models[2] = {NULL, NULL};
+    return new_pair_of(models, clock, record);
 }
 
 static inline void wait_links(const struct pair *pair)

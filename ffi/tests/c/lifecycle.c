@@ -254,7 +254,7 @@ static void values_that_cannot_be_are_refused(void)
     OK(softnet_wire_cable(&left, &right));
     RESULT(SOFTNET_RESULT_SYSTEM, softnet_wire_record(left, "/no/such/folder/file"));
     OK(softnet_nic_config_init(&config, sizeof config));
-    config.model = "ne2000";
+    config.model = "rtl8139";
     RESULT(unsupported, softnet_nic_add(stack, &config, left, &nic));
     config.model = "e1000";
     config.ring = 7;

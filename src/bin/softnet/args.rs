@@ -7,6 +7,7 @@ use crate::lab::Lab;
 use crate::values::{self, Cidr, Nic, Steer, WireSpec, XdpMode};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use softnet::NicKind;
 use softnet::nic_hal::MacAddress;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ pub(crate) enum Command {
 /// happened in each layer.
 ///
 /// Makes a network namespace and a TAP interface of its own; the kernel is
-/// 10.0.0.1, the stack is 10.0.0.2 behind an emulated e1000. Needs no root where
+/// 10.0.0.1, the stack is 10.0.0.2 behind an emulated NIC. Needs no root where
 /// the system allows user namespaces and everybody may open /dev/net/tun.
 ///
 /// With --nic af-xdp the stack is at one end of a veth pair, whose other end is the
@@ -47,6 +48,7 @@ pub(crate) enum Command {
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   softnet demo
+  softnet demo --nic ne2000
   softnet demo --json | jq .ping
   softnet demo --nic af-xdp")]
 pub(crate) struct Demo {
@@ -67,6 +69,10 @@ pub(crate) struct Demo {
 pub(crate) enum DemoNic {
     /// The emulated 82540EM, on a TAP.
     E1000,
+    /// The emulated 82576, on a TAP.
+    Igb,
+    /// The emulated NE2000, on a TAP.
+    Ne2000,
     /// An interface of the kernel, through AF_XDP.
     AfXdp,
 }
@@ -90,7 +96,7 @@ pub(crate) enum DemoNic {
   # A real NIC, whose other traffic goes on as before (as root; feature af-xdp):
   softnet run --nic af-xdp:eth1 --address 10.0.0.2/24 --cpus 2 --spin 50us")]
 pub(crate) struct Run {
-    /// The NIC: e1000, an emulated one; or af-xdp:IFACE, an interface of the kernel.
+    /// The NIC: e1000, igb or ne2000, emulated; or af-xdp:IFACE, an interface of the kernel.
     #[arg(long, value_name = "NIC", default_value = "e1000")]
     pub(crate) nic: Nic,
     /// What an emulated NIC is plugged into: tap:NAME, an interface of the kernel,
@@ -179,11 +185,11 @@ impl Run {
     /// Refuses what does not go together.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         let misplaced = match self.nic {
-            Nic::E1000 => self.af_xdp.first_given(),
+            Nic::Emulated(_) => self.af_xdp.first_given(),
             Nic::AfXdp(_) => self.first_of_a_wire(),
         };
         let (kind, message) = match (&self.nic, misplaced) {
-            (Nic::E1000, Some(option)) => (
+            (Nic::Emulated(_), Some(option)) => (
                 ErrorKind::ArgumentConflict,
                 format!("{option} is for --nic af-xdp:IFACE"),
             ),
@@ -191,7 +197,7 @@ impl Run {
                 ErrorKind::ArgumentConflict,
                 format!("{option} is for an emulated NIC on a --wire, not for --nic af-xdp:IFACE"),
             ),
-            (Nic::E1000, None) if self.wire.is_none() => (
+            (Nic::Emulated(_), None) if self.wire.is_none() => (
                 ErrorKind::MissingRequiredArgument,
                 "--wire <WIRE> is required with an emulated NIC".to_owned(),
             ),
@@ -257,6 +263,9 @@ pub(crate) struct Replay {
     /// An address of the stack with its prefix length; may be repeated.
     #[arg(long, value_name = "A/LEN")]
     pub(crate) address: Vec<Cidr>,
+    /// The NIC: e1000, igb or ne2000.
+    #[arg(long, value_name = "NIC", default_value = "e1000")]
+    pub(crate) nic: NicKind,
     /// The NIC's station address.
     #[arg(long, value_name = "MAC", value_parser = values::mac)]
     pub(crate) mac: Option<MacAddress>,

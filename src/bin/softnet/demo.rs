@@ -11,7 +11,7 @@ use serde::Serialize;
 use softnet::netstack::{IfIndex, StackConfig, ThreadOptions};
 use softnet::report::Report;
 use softnet::wire::netns::Namespace;
-use softnet::{Machine, NicConfig, Time};
+use softnet::{Machine, NicConfig, NicKind, Time};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,19 +64,26 @@ fn demonstrate(args: &Demo) -> Result<Outcome> {
         ..StackConfig::default()
     };
     match args.nic {
-        DemoNic::E1000 => exchange(args.nic, &namespace, start(on_tap(&config)?)?),
         DemoNic::AfXdp => af_xdp::demonstrate(&namespace, config),
+        DemoNic::E1000 => on_tap(args.nic, NicKind::E1000, &namespace, &config),
+        DemoNic::Igb => on_tap(args.nic, NicKind::Igb, &namespace, &config),
+        DemoNic::Ne2000 => on_tap(args.nic, NicKind::Ne2000, &namespace, &config),
     }
 }
 
 /// A stack behind an emulated NIC, whose wire is a TAP of the kernel.
-fn on_tap(config: &StackConfig) -> Result<(Machine, IfIndex)> {
+fn on_tap(
+    nic: DemoNic,
+    kind: NicKind,
+    namespace: &Namespace,
+    config: &StackConfig,
+) -> Result<Outcome> {
     let tap = tap::open("tap0", Some(KERNEL))?;
     // Its multicast would be counted among the packets that are shown.
     tap.interface().set_ipv6_enabled(false)?;
     let mut machine = Machine::new(config, Time::Real)?;
-    let eth0 = machine.add_e1000(Box::new(tap), &NicConfig::default())?;
-    Ok((machine, eth0))
+    let eth0 = machine.add_nic(kind, Box::new(tap), &NicConfig::default())?;
+    exchange(nic, namespace, start((machine, eth0))?)
 }
 
 /// A stack that serves.
@@ -138,12 +145,14 @@ fn text(outcome: &Outcome) -> String {
 
 fn headline(outcome: &Outcome) -> String {
     let root = match (outcome.nic, outcome.unprivileged) {
-        (DemoNic::E1000, true) => "in a user and network namespace of its own, without root",
-        (DemoNic::E1000, false) => "in a network namespace of its own",
         (DemoNic::AfXdp, _) => "in two network namespaces of its own",
+        (_, true) => "in a user and network namespace of its own, without root",
+        (_, false) => "in a network namespace of its own",
     };
     let cable = match outcome.nic {
         DemoNic::E1000 => "tap0 -- emulated e1000",
+        DemoNic::Igb => "tap0 -- emulated igb",
+        DemoNic::Ne2000 => "tap0 -- emulated NE2000",
         DemoNic::AfXdp => "far0 -- veth -- near0 -- AF_XDP",
     };
     format!("softnet demo, {root}\n\n  the kernel {KERNEL} -- {cable} -- softnet {STACK}")
@@ -153,6 +162,8 @@ impl DemoNic {
     const fn words(self) -> &'static str {
         match self {
             Self::E1000 => "the emulated e1000",
+            Self::Igb => "the emulated igb",
+            Self::Ne2000 => "the emulated NE2000",
             Self::AfXdp => "AF_XDP",
         }
     }

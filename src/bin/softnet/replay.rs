@@ -13,7 +13,7 @@ use softnet::netstack::{StackConfig, UdpOptions, UdpSocket};
 use softnet::report::Report;
 use softnet::softirq::VirtualClock;
 use softnet::wire::pcap::PcapError;
-use softnet::{Machine, NicConfig, Time};
+use softnet::{Machine, NicConfig, NicKind, Time};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn replay(args: &Args) -> Result<Outcome> {
     let file = args.file.display().to_string();
-    let wire = SharedReplay::open(&args.file).with_context(|| file.clone())?;
+    let wire = SharedReplay::open(&args.file, burst(args.nic)).with_context(|| file.clone())?;
     let (mut machine, clock) = assemble(args, &wire)?;
     let mut sockets = listen(&mut machine, &args.listen)?;
     let start = Instant::now();
@@ -86,6 +86,14 @@ fn replay(args: &Args) -> Result<Outcome> {
     })
 }
 
+/// Frames that the NIC is given at a time: as many as surely fit into its memory.
+const fn burst(nic: NicKind) -> usize {
+    match nic {
+        NicKind::Ne2000 => 8,
+        _ => usize::MAX,
+    }
+}
+
 fn assemble(args: &Args, wire: &SharedReplay) -> Result<(Machine, Arc<VirtualClock>)> {
     let clock = Arc::new(VirtualClock::new(0));
     let config = StackConfig {
@@ -98,7 +106,7 @@ fn assemble(args: &Args, wire: &SharedReplay) -> Result<(Machine, Arc<VirtualClo
         promiscuous: !args.filter,
         ..NicConfig::default()
     };
-    let eth0 = machine.add_e1000(Box::new(wire.clone()), &nic)?;
+    let eth0 = machine.add_nic(args.nic, Box::new(wire.clone()), &nic)?;
     for cidr in &args.address {
         machine
             .stack_mut()

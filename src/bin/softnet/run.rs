@@ -12,7 +12,7 @@ use softnet::report::Report;
 use softnet::wire::Recorder;
 use softnet::wire::fault::Fault;
 use softnet::wire::netns::Namespace;
-use softnet::{Machine, NicConfig, Time};
+use softnet::{Machine, NicConfig, NicKind, Time};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     };
     let mut tuned = af_xdp::Tuned::before(args)?;
     let mut machine = match &args.nic {
-        Nic::E1000 => Machine::new(&config, Time::Real)?,
+        Nic::Emulated(_) => Machine::new(&config, Time::Real)?,
         Nic::AfXdp(interface) => af_xdp::machine(&config, interface, args)?,
     };
     let eth0 = plug_in(&mut machine, args, seed)?;
@@ -82,12 +82,17 @@ fn threads(args: &Run) -> ThreadOptions {
 
 fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
     match &args.nic {
-        Nic::E1000 => plug_in_e1000(machine, args, seed),
+        Nic::Emulated(kind) => plug_in_emulated(machine, *kind, args, seed),
         Nic::AfXdp(interface) => af_xdp::plug_in(machine, interface, args),
     }
 }
 
-fn plug_in_e1000(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
+fn plug_in_emulated(
+    machine: &mut Machine,
+    kind: NicKind,
+    args: &Run,
+    seed: u64,
+) -> Result<IfIndex> {
     let wire = args.wire.as_ref().context("there is no --wire")?;
     let mut wire = wires::open(wire, args.kernel_address)?;
     if let Some(faults) = &args.fault {
@@ -101,7 +106,7 @@ fn plug_in_e1000(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex
         mac: args.mac,
         ..NicConfig::default()
     };
-    Ok(machine.add_e1000(wire, &nic)?)
+    Ok(machine.add_nic(kind, wire, &nic)?)
 }
 
 fn configure(machine: &mut Machine, eth0: IfIndex, args: &Run) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Values of the command line, with errors that say what is wanted.
 
+use softnet::NicKind;
 use softnet::nic_hal::MacAddress;
 use std::fmt;
 use std::net::IpAddr;
@@ -44,8 +45,8 @@ impl fmt::Display for Cidr {
 /// Which NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Nic {
-    /// The emulated 82540EM.
-    E1000,
+    /// An emulated one.
+    Emulated(NicKind),
     /// The interface of the kernel with that name.
     AfXdp(String),
 }
@@ -54,13 +55,15 @@ impl FromStr for Nic {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("af-xdp:")) {
-            ("e1000", _) => Ok(Self::E1000),
-            (_, Some(name)) if is_interface_name(name) => Ok(Self::AfXdp(name.to_owned())),
-            (_, Some(_)) => {
-                Err("an interface's name has 1 to 15 bytes, as in af-xdp:eth1".to_owned())
-            }
-            _ => Err("there is no such NIC: use e1000, or af-xdp:IFACE".to_owned()),
+        match text.strip_prefix("af-xdp:") {
+            Some(name) if is_interface_name(name) => Ok(Self::AfXdp(name.to_owned())),
+            Some(_) => Err("an interface's name has 1 to 15 bytes, as in af-xdp:eth1".to_owned()),
+            None => match text.parse() {
+                Ok(kind) => Ok(Self::Emulated(kind)),
+                Err(_) => {
+                    Err("there is no such NIC: use e1000, igb, ne2000, or af-xdp:IFACE".to_owned())
+                }
+            },
         }
     }
 }

@@ -41,7 +41,7 @@ struct NicLosses {
     unheard: u64,
     /// To other stations.
     filtered: u64,
-    /// No receive descriptor was free.
+    /// No receive descriptor was free, or no room in the NIC.
     missed: u64,
     /// Shorter than Ethernet's minimum.
     runt: u64,
@@ -84,7 +84,7 @@ impl Account {
         let read = device.wire.value("replay_rx_frames") + nic.too_long_for_wire;
         let handed = Handed {
             to_nic: wire.offered(),
-            stored: device.ethtool.value("rx_packets"),
+            stored: stored(device),
             to_stack: device.rx_packets(),
         };
         let drops = report.drops.iter().filter(|drops| drops.received > 0);
@@ -176,6 +176,16 @@ impl Account {
     }
 }
 
+/// Packets that the chip has stored. The NE2000's counts only what it did not store:
+/// there it is what its driver found.
+fn stored(device: &DeviceReport) -> u64 {
+    let packets = device.ethtool.value("rx_packets");
+    match device.driver {
+        "ne2k-pci" => packets + driver_errors(device),
+        _ => packets,
+    }
+}
+
 /// Errors that the driver found in descriptors: what is left of all receive
 /// errors without those that the chip counted, whose packets it kept.
 fn driver_errors(device: &DeviceReport) -> u64 {
@@ -201,7 +211,10 @@ impl fmt::Display for Account {
         line(nic.too_long_for_wire, "too long for the wire")?;
         line(nic.unheard, "came while the link was down")?;
         line(nic.filtered, "filtered by the NIC: to other stations")?;
-        line(nic.missed, "missed by the NIC: no free descriptor")?;
+        line(
+            nic.missed,
+            "missed by the NIC: no free descriptor, or no room",
+        )?;
         line(nic.runt, "too short for the NIC")?;
         line(nic.oversize, "too long for the NIC")?;
         line(self.driver_errors, "dropped by the driver for an error")?;

@@ -13,16 +13,19 @@ struct Inner {
     replay: Replay,
     held: bool,
     offered: u64,
+    /// Frames that are given at a time, at most.
+    burst: usize,
 }
 
 impl SharedReplay {
     /// Opens a file.
-    pub(super) fn open(file: &Path) -> Result<Self, PcapError> {
+    pub(super) fn open(file: &Path, burst: usize) -> Result<Self, PcapError> {
         let replay = Replay::open(file, ReplayConfig::default())?;
         Ok(Self(Arc::new(Mutex::new(Inner {
             replay,
             held: true,
             offered: 0,
+            burst,
         }))))
     }
 
@@ -61,11 +64,12 @@ impl Wire for SharedReplay {
             replay,
             held,
             offered,
+            burst,
         } = &mut *inner;
         if *held {
             return 0;
         }
-        replay.receive(now_ns, budget, &mut |frame| {
+        replay.receive(now_ns, budget.min(*burst), &mut |frame| {
             *offered += 1;
             sink(frame);
         })
