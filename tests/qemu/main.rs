@@ -3,7 +3,8 @@
 //! QEMU's models were written by others, from the same manuals: what driver and model of
 //! this workspace misunderstand alike comes out here.
 
-#![expect(clippy::unwrap_used, reason = "this is a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
 mod bench;
 mod conformance;
+mod differential;

@@ -12,6 +12,7 @@ use crate::qmp::Qmp;
 use crate::qtest::{Qtest, Traffic};
 use crate::wire::{Ends, QemuWire};
 use serde_json::json;
+use softnet_dma_ring::DmaAddr;
 use softnet_nic_hal::MacAddress;
 use softnet_nic_hal::irq::IrqTable;
 use std::fmt::Write;
@@ -151,6 +152,17 @@ impl QemuMachine {
         delivery::deliver(&self.shared, &self.functions)
     }
 
+    /// Copies the guest's memory out, from that address on. `false` when the machine is
+    /// gone; `out` is then undefined.
+    pub fn read_memory(&self, addr: DmaAddr, out: &mut [u8]) -> bool {
+        self.shared.qtest.lock().read_bytes(addr.0, out).is_some()
+    }
+
+    /// Copies bytes into the guest's memory.
+    pub fn write_memory(&self, addr: DmaAddr, bytes: &[u8]) {
+        self.shared.qtest.lock().write_bytes(addr.0, bytes);
+    }
+
     /// What went to QEMU so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -178,7 +190,7 @@ fn machine_arguments() -> [String; 10] {
         "-display".into(),
         "none".into(),
         "-machine".into(),
-        format!("q35,accel=qtest,sata=off,smbus=off,usb=off,memory-backend=ram"),
+        "q35,accel=qtest,sata=off,smbus=off,usb=off,memory-backend=ram".into(),
         "-m".into(),
         format!("{gib}G"),
         "-object".into(),

@@ -65,7 +65,8 @@ pub(super) fn accept(
     let source = u64::from_le_bytes([g, h, i, j, k, l, 0, 0]);
     let group = destination & 1 != 0;
     let all = if destination == BROADCAST {
-        Rctl::BAM | Rctl::MPE
+        // Not by MPE: 13.4.22 names the exact and the imperfect filters beside it.
+        Rctl::BAM
     } else if group {
         Rctl::MPE
     } else {

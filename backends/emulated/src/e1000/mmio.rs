@@ -226,8 +226,8 @@ impl Chip {
             core.rx.halted = false;
         }
         if at == offset::TCTL && Tctl::from_bits_retain(on).contains(Tctl::EN) {
+            // What was gathered of a packet stays (13.4.33).
             core.tx.halted = false;
-            core.tx.begin_packet();
         }
         drop(core);
         self.doorbell.ring();
