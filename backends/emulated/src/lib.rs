@@ -6,6 +6,7 @@ mod counters;
 mod doorbell;
 pub mod e1000;
 mod fifo;
+mod flow;
 pub mod igb;
 mod mii;
 mod model;

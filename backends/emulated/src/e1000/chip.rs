@@ -293,7 +293,7 @@ impl Chip {
         if sent > 0 {
             wire.flush(now_ns);
         }
-        let paused = core.flow.paused_until.is_some();
+        let paused = core.flow.was_paused();
         self.paused.store(paused, Ordering::Release);
         drop(core);
         step.sent = sent as usize;

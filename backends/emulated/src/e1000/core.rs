@@ -3,10 +3,10 @@
 use super::E1000Config;
 use super::delay::Delay;
 use super::filter::Exact;
-use super::flow::Flow;
 use super::stats::Delta;
 use super::tx::{Extended, LONGEST};
 use crate::fifo::Fifo;
+use crate::flow::Flow;
 use crate::offload::TAG_LEN;
 use crate::pci::DmaView;
 use softnet_dma_ring::DmaAddr;

@@ -21,7 +21,7 @@ use super::nvm::Nvm;
 use super::phy::Phy;
 use super::regs::{Ctrl, QUEUES, Registers, Status, cause, offset, queue};
 use super::stats::Statistics;
-use super::{rx, tx};
+use super::{flow, rx, tx};
 use crate::counters::Counters;
 use crate::doorbell::Doorbell;
 use crate::model::Step;
@@ -57,7 +57,9 @@ pub(super) struct Chip {
     /// Transmit queues that may have got something to do.
     pub(super) tx_rung: AtomicU32,
     /// What is sent comes back.
-    pub(super) looped: AtomicBool,
+    looped: AtomicBool,
+    /// The transmitter is silent, as the partner asked for.
+    paused: AtomicBool,
     /// The time of the last step.
     pub(super) now_ns: AtomicU64,
     /// A thread drives the model in real time.
@@ -99,6 +101,7 @@ impl Chip {
             starved: Starved::new(),
             tx_rung: AtomicU32::new(0),
             looped: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             now_ns: AtomicU64::new(0),
             threaded: AtomicBool::new(false),
             io_addr: AtomicU32::new(0),
@@ -128,6 +131,7 @@ impl Chip {
     pub(super) fn reset_registers(&self) {
         let mut core = self.between_bursts();
         core.reset();
+        self.paused.store(false, Ordering::Relaxed);
         self.starved.set(false);
         self.tx_rung.store(0, Ordering::SeqCst);
         self.registers.reset();
@@ -187,6 +191,16 @@ impl Chip {
         !self.registers.ctrl().contains(Ctrl::GIO_MASTER_DISABLE) && self.port.may_master()
     }
 
+    pub(super) fn status(&self) -> u32 {
+        let paused = self.paused.load(Ordering::Relaxed);
+        let pause = if paused {
+            Status::TXOFF
+        } else {
+            Status::empty()
+        };
+        self.registers.load(offset::STATUS) | pause.bits()
+    }
+
     pub(super) fn link_up(&self) -> bool {
         let status = self.registers.load(offset::STATUS);
         Status::from_bits_retain(status).contains(Status::LU)
@@ -202,7 +216,7 @@ impl Chip {
         let ctrl = self.registers.ctrl();
         let link = slow.phy.mii().link().filter(|_| ctrl.contains(Ctrl::SLU));
         let before = Status::from_bits_retain(self.registers.load(offset::STATUS));
-        let mut status = before & (Status::PHYRA | Status::TXOFF) | Status::DMA_CLOCK_GATING;
+        let mut status = before & Status::PHYRA | Status::DMA_CLOCK_GATING;
         status.set(
             Status::GIO_MASTER_ENABLE,
             !ctrl.contains(Ctrl::GIO_MASTER_DISABLE),
@@ -249,7 +263,8 @@ impl Chip {
         // A wire may learn of its carrier while it is read, and then has nothing
         // more to wait for.
         step.again |= wire.carrier() != carrier;
-        step.next_event_ns = self.next_event_ns(now_ns);
+        let events = [step.next_event_ns, self.next_event_ns(now_ns)];
+        step.next_event_ns = events.into_iter().flatten().min();
         step
     }
 
@@ -270,6 +285,7 @@ impl Chip {
         let mut core = self.burst();
         self.refresh_tables(&mut core);
         let received = rx::receive(self, &mut core, now_ns, RX_BUDGET, wire);
+        flow::look_after_fifo(self, &mut core, now_ns, wire);
         self.counters.wire_rx.add(received.frames as u64);
         drop(core);
         step.received = received.frames;
@@ -299,7 +315,10 @@ impl Chip {
         if sent.descriptors > 0 {
             wire.flush(now_ns);
         }
+        self.paused.store(core.flow.was_paused(), Ordering::Relaxed);
+        let silence = core.flow.due(now_ns);
         drop(core);
+        step.next_event_ns = silence;
         step.sent = sent.descriptors as usize;
         step.again |= sent.more;
         self.interrupts.set(sent.causes);

@@ -8,6 +8,7 @@ use super::rx::Lane;
 use super::stats::Delta;
 use super::tx_queue::TxQueue;
 use crate::fifo::Fifo;
+use crate::flow::Flow;
 use crate::pci::DmaView;
 
 /// Bytes of the longest packet.
@@ -19,6 +20,7 @@ pub(super) struct Core {
     pub(super) tables: Tables,
     pub(super) delta: Delta,
     pub(super) pad_short: bool,
+    pub(super) flow: Flow,
     pub(super) rx: Rx,
     pub(super) tx: Tx,
 }
@@ -71,6 +73,7 @@ impl Core {
             },
             delta: Delta::new(),
             pad_short: config.pad_short_frames,
+            flow: Flow::default(),
             rx: Rx {
                 fifo: Fifo::new(),
                 head: vec![0; MAX_PACKET].into(),
@@ -89,6 +92,7 @@ impl Core {
     }
 
     pub(super) fn reset(&mut self) {
+        self.flow = Flow::default();
         self.rx.fifo.clear();
         self.rx.loopback.clear();
         self.rx.head_len = 0;
@@ -102,6 +106,15 @@ impl Core {
 }
 
 impl Rx {
+    /// Bytes of the packet buffer in use.
+    pub(super) fn used(&self) -> usize {
+        let head = match self.head_len {
+            0 => 0,
+            len => Fifo::space(len),
+        };
+        self.fifo.used() + head
+    }
+
     /// Whether frames wait for descriptors.
     #[inline]
     pub(super) fn waits(&self) -> bool {

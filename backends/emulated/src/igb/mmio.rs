@@ -105,9 +105,8 @@ impl Chip {
             offset::EERD => self.slow().nvm.read_eerd(),
             offset::EEWR => self.slow().nvm.read_eewr(),
             offset::MDIC => self.slow().mdic,
-            offset::CTRL | offset::STATUS | offset::EEMNGCTL | offset::I2CCMD => {
-                self.registers.load(at)
-            }
+            offset::STATUS => self.status(),
+            offset::CTRL | offset::EEMNGCTL | offset::I2CCMD => self.registers.load(at),
             offset::SWSM => self.registers.set_bits(at, SMBI),
             offset::FWSM | offset::SW_FW_SYNC => self.registers.load(at),
             offset::SYSTIML..=offset::RXSATRH => self.read_time(at),
@@ -161,6 +160,7 @@ impl Chip {
             }
             offset::CTRL => self.write_ctrl(value),
             offset::STATUS => {
+                let _slow = self.slow();
                 let cleared = !value & Status::PHYRA.bits();
                 self.registers.clear_bits(at, cleared);
             }

@@ -9,6 +9,7 @@ mod chip;
 mod clock;
 mod core;
 mod filter;
+mod flow;
 mod header_split;
 mod interrupt;
 mod lane;

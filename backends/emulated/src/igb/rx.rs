@@ -3,6 +3,7 @@
 use super::chip::Chip;
 use super::core::{Core, MAX_PACKET, Rx};
 use super::filter::{Accept, BROADCAST, accept, accept_vlan};
+use super::flow;
 pub(super) use super::lane::Lane;
 use super::lane::registers_of;
 use super::packet::{Judge, Verdict, status};
@@ -10,7 +11,7 @@ use super::regs::{Ctrl, QUEUES, Rctl, cause, offset, queue};
 use super::stamp;
 use super::stats::{Delta, Octets, Stat};
 use super::store::Store;
-use crate::fifo::Fifo;
+use crate::flow::{Control, Flow, Listener};
 use crate::offload::tag;
 use softnet_nic_hal::wire::Wire;
 
@@ -42,6 +43,9 @@ struct Burst<'a> {
     longest: usize,
     /// No DMA at all.
     stopped: bool,
+    flow: &'a mut Flow,
+    /// How MAC control frames are received, if they are listened to.
+    control: Option<Listener>,
     /// Packets may have to be stamped.
     stamps: bool,
     now_ns: u64,
@@ -118,6 +122,8 @@ impl<'a> Burst<'a> {
             rctl,
             longest,
             stopped: !chip.may_master(),
+            flow: &mut core.flow,
+            control: flow::listener(&chip.registers, rctl),
             stamps: stamp::wanted(chip),
             now_ns,
             ready: 0,
@@ -149,6 +155,11 @@ impl<'a> Burst<'a> {
         let len = frame.len() + 4;
         self.delta.count(Stat::TPR);
         self.delta.octets(Octets::TOR, len);
+        if self.control.is_some_and(|known| known.is_control(frame))
+            && self.obey(frame) == Control::Consumed
+        {
+            return;
+        }
         let Some((destination, accepted)) = self.accept(frame) else {
             self.chip.counters.rx_filtered.add(1);
             return;
@@ -165,6 +176,14 @@ impl<'a> Burst<'a> {
             self.delta.count(Stat::MPC);
             self.causes |= cause::RXO;
         }
+    }
+
+    #[cold]
+    fn obey(&mut self, frame: &[u8]) -> Control {
+        let Some(known) = &self.control else {
+            return Control::Pass;
+        };
+        flow::obey(known, frame, self.now_ns, self.flow, self.delta)
     }
 
     /// By the address, and by the tag.
@@ -218,10 +237,7 @@ impl<'a> Burst<'a> {
     fn wait(&mut self, frame: &[u8]) -> bool {
         self.delta.count(Stat::RNBC);
         let limit = (self.chip.registers.load(offset::RXPBS) & 0x7f) as usize * 1024;
-        let head = match self.rx.head_len {
-            0 => 0,
-            len => Fifo::space(len),
-        };
+        let head = self.rx.used() - self.rx.fifo.used();
         self.rx.fifo.push(frame, limit.saturating_sub(head))
     }
 

@@ -18,7 +18,13 @@ const PLACES: usize = ((offset::STATISTICS_END - offset::STATISTICS) / 4 + 1) as
 
 impl Stat {
     pub(super) const MPC: Self = Self::at(0x4010);
+    pub(super) const DC: Self = Self::at(0x4030);
     pub(super) const RLEC: Self = Self::at(0x4040);
+    pub(super) const XONRXC: Self = Self::at(0x4048);
+    pub(super) const XONTXC: Self = Self::at(0x404c);
+    pub(super) const XOFFRXC: Self = Self::at(0x4050);
+    pub(super) const XOFFTXC: Self = Self::at(0x4054);
+    pub(super) const FCRUC: Self = Self::at(0x4058);
     pub(super) const PRC64: Self = Self::at(0x405c);
     pub(super) const GPRC: Self = Self::at(0x4074);
     pub(super) const BPRC: Self = Self::at(0x4078);

@@ -82,6 +82,13 @@ pub(super) fn transmit(
     if core.tx.pending == 0 || !tctl.contains(Tctl::EN) || !connected || !chip.may_master() {
         return Sent::default();
     }
+    if core.flow.is_paused(now_ns) {
+        if core.flow.defer() {
+            core.delta.count(Stat::DC);
+            chip.statistics.add(&mut core.delta);
+        }
+        return Sent::default();
+    }
     let domain = core.view.domain();
     let mut burst = Burst {
         chip,

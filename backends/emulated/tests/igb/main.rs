@@ -5,6 +5,7 @@
     reason = "a test fails by panicking; clippy knows this of unit tests only"
 )]
 
+mod flow_control;
 #[path = "../model/frames.rs"]
 mod frames;
 mod interrupts;

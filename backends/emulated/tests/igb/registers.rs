@@ -105,6 +105,14 @@ fn registers_hold_what_they_have_bits_for() {
 }
 
 #[test]
+fn ctrl_holds_what_is_written_but_for_the_resets() {
+    let rig = Rig::new();
+    rig.w(CTRL, SLU | VME | 1 << 31);
+    assert_eq!(rig.r(CTRL), SLU | VME);
+    assert_eq!(rig.r(4), SLU | VME, "the duplicate");
+}
+
+#[test]
 fn a_software_reset_leaves_the_phy_and_the_packet_buffers() {
     let mut rig = Rig::new();
     rig.w(0x2404, 0x20);

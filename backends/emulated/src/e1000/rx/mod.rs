@@ -6,9 +6,10 @@ mod packet;
 use super::chip::Chip;
 use super::core::{Core, MAX_PACKET, Ring, Rx};
 use super::filter::{Accept, BROADCAST, Exact, accept};
-use super::flow::{Control, Flow, Known};
+use super::flow;
 use super::regs::{Cause, Rctl, offset};
 use super::stats::{Delta, Octets, Stat};
+use crate::flow::{Control, Flow, Listener};
 use offload::{Description, Offload};
 use packet::Packet;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
@@ -42,7 +43,7 @@ struct Burst<'a> {
     delta: &'a mut Delta,
     rx: &'a mut Rx,
     flow: &'a mut Flow,
-    control: Option<Known>,
+    control: Option<Listener>,
     offload: Offload,
     now_ns: u64,
     descriptors: DmaWindow<'a>,
@@ -104,7 +105,7 @@ impl<'a> Burst<'a> {
             delta: &mut core.delta,
             rx: &mut core.rx,
             flow: &mut core.flow,
-            control: Known::load(&chip.registers, rctl),
+            control: flow::listener(&chip.registers, rctl),
             offload: Offload::load(&chip.registers, rctl),
             now_ns,
             descriptors: domain.window(),
@@ -167,7 +168,7 @@ impl<'a> Burst<'a> {
         let Some(known) = self.control else {
             return Control::Pass;
         };
-        known.obey(frame, self.now_ns, self.flow, self.delta)
+        flow::obey(&known, frame, self.now_ns, self.flow, self.delta)
     }
 
     /// Bytes of the longest frame, with its FCS.
