@@ -12,6 +12,7 @@ pub(crate) const REGISTER_BAR: u8 = 0;
 /// it, which takes some milliseconds (4.2.1.6).
 const RESET_POLL_US: u32 = 1000;
 const RESET_POLLS: u32 = 50;
+const EEPROM_POLLS: u32 = 10;
 /// How long bus transactions that are under way may take.
 const MASTER_POLL_US: u32 = 100;
 const MASTER_POLLS: u32 = 800;
@@ -134,15 +135,22 @@ impl<P: PciDevice> Chip<P> {
         if !self.poll(RESET_POLLS, RESET_POLL_US, || self.is_reset()) {
             return Err(ResetTimeout);
         }
+        self.wait_for_eeprom();
         self.mask_all();
         Ok(())
     }
 
-    /// Whether the reset is over: the bit has cleared itself, and the EEPROM was
-    /// read. All ones are no such state.
     fn is_reset(&self) -> bool {
-        let eec = self.read(regs::EEC);
-        !self.ctrl().contains(Ctrl::RST) && eec & regs::EEC_AUTO_RD != 0 && eec != u32::MAX
+        !self.ctrl().contains(Ctrl::RST)
+    }
+
+    /// Waits until the device has read its EEPROM. One that never says so is not
+    /// refused: a board without an EEPROM does not, and what is needed of it is
+    /// read, and verified, by itself.
+    fn wait_for_eeprom(&self) {
+        self.poll(EEPROM_POLLS, RESET_POLL_US, || {
+            self.read(regs::EEC) & regs::EEC_AUTO_RD != 0
+        });
     }
 
     /// Lets no new bus transactions begin, and waits for those that are under

@@ -277,6 +277,8 @@ pub(crate) fn program<P: PciDevice>(shared: &Shared<P>, plan: Plan) {
     }
     // The mode decides what writes of the other interrupt registers mean.
     chip.write(regs::GPIE, gpie(plan).bits());
+    // A read of ICR closes no mask: handlers do, where one has to be closed.
+    chip.write(regs::IAM, 0);
     let words = entries.chunks_exact(4).map(|four| {
         four.iter()
             .rev()

@@ -32,15 +32,15 @@ pub(crate) const FCTTV: u32 = 0x0170;
 /// Transmit Control (8.12.1).
 pub(crate) const TCTL: u32 = 0x0400;
 /// Interrupt Cause Read (8.8); reading clears it, if it had interrupted.
-pub(crate) const ICR: u32 = 0x1500;
+pub(crate) const ICR: u32 = 0x00c0;
 /// Interrupt Cause Set.
-pub(crate) const ICS: u32 = 0x1504;
+pub(crate) const ICS: u32 = 0x00c8;
 /// Interrupt Mask Set/Read.
-pub(crate) const IMS: u32 = 0x1508;
+pub(crate) const IMS: u32 = 0x00d0;
 /// Interrupt Mask Clear.
-pub(crate) const IMC: u32 = 0x150c;
+pub(crate) const IMC: u32 = 0x00d8;
 /// Interrupt Acknowledge Auto Mask.
-pub(crate) const IAM: u32 = 0x1510;
+pub(crate) const IAM: u32 = 0x00e0;
 /// General Purpose Interrupt Enable.
 pub(crate) const GPIE: u32 = 0x1514;
 /// Extended Interrupt Cause Set.

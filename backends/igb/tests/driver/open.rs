@@ -21,14 +21,14 @@ fn is_table(register: u32) -> bool {
 const RESET: [(u32, u32); 11] = [
     // Nothing interrupts, nothing moves, no bus transaction begins.
     (0x1528, 0xffff_ffff),
-    (0x150c, 0xffff_ffff),
+    (0x00d8, 0xffff_ffff),
     (0x1580, 0xffff_ffff),
     (0x0100, 0),
     (0x0400, 1 << 3),
     (0x0000, 1 << 2),
     (0x0000, 1 << 2 | 1 << 26),
     (0x1528, 0xffff_ffff),
-    (0x150c, 0xffff_ffff),
+    (0x00d8, 0xffff_ffff),
     (0x1580, 0xffff_ffff),
     // Where the next list goes on.
     (0x0000, 1 << 6),
@@ -62,6 +62,7 @@ fn open_programs_the_chip_from_its_reset_on() {
         (0x5004, 1522),
         // MSI-X: queue 0 has vector 1, the link vector 0.
         (0x1514, 1 | 1 << 4 | 1 << 30 | 1 << 31),
+        (0x00e0, 0),
         (0x1700, 0x8181),
         (0x1704, 0),
         (0x1708, 0),
@@ -103,7 +104,7 @@ fn open_programs_the_chip_from_its_reset_on() {
         (0x0400, 1 << 1 | 1 << 3 | 0x0f << 4 | 0x40 << 12),
         (0x0100, 1 << 1 | 1 << 15 | 1 << 26),
         (0x1524, 1),
-        (0x1508, 1 << 2),
+        (0x00d0, 1 << 2),
     ]);
     assert_eq!(log, golden);
 }
@@ -149,7 +150,7 @@ fn stop_masks_disables_resets_and_frees_the_interrupt() {
         log[..7],
         [
             (0x1528, 0xffff_ffff),
-            (0x150c, 0xffff_ffff),
+            (0x00d8, 0xffff_ffff),
             (0x1580, 0xffff_ffff),
             (0x0100, 0),
             (0x0400, 1 << 3),

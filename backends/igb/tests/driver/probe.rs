@@ -88,12 +88,12 @@ fn a_reset_that_does_not_end_is_an_error() {
         ..Faults::default()
     });
     assert_eq!(refusal(&sticks), ProbeError::ResetTimeout);
-    // The EEPROM is never read: the registers are not what they should be.
-    let empty = with_faults(Faults {
+    // One that does not say that it has read its EEPROM is asked for the words.
+    let silent = with_faults(Faults {
         eeprom_never_loaded: true,
         ..Faults::default()
     });
-    assert_eq!(refusal(&empty), ProbeError::ResetTimeout);
+    assert!(Igb::probe(silent).is_ok());
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn counters<H: Harness>(harness: &mut H) -> Check {
 
 fn unsendable<H: Harness>(harness: &mut H) -> Check {
     let mut rig = Rig::new(harness)?;
-    let long = usize::from(rig.nic.capabilities().max_mtu) + 19;
+    let long = usize::from(rig.nic.capabilities().max_mtu.min(1500)) + 19;
     let lengths = [0, 13, long];
     for len in lengths {
         let frame = rig.filled(len, 0)?;

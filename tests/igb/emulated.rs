@@ -1,0 +1,144 @@
+//! The driver on this workspace's model.
+
+use crate::only::Only;
+use softnet_emulated::{Igb as Chip, IgbConfig, PciBus, PciFunction};
+use softnet_igb::Igb;
+use softnet_nic_hal::bus::IrqMode;
+use softnet_nic_hal::irq::IrqTable;
+use softnet_nic_hal::testing::conformance::Harness;
+use softnet_nic_hal::wire::{Wire, WireError};
+use softnet_nic_hal::{MacAddress, QueueId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What autonegotiation may take, and more, in nanoseconds.
+const SETTLE_NS: u64 = 3_000_000;
+
+#[derive(Default)]
+struct Ends {
+    to_nic: VecDeque<Vec<u8>>,
+    from_nic: Vec<Vec<u8>>,
+    pulled: bool,
+}
+
+impl Wire for Ends {
+    fn transmit(&mut self, frame: &[u8], _now_ns: u64) -> Result<(), WireError> {
+        self.from_nic.push(frame.to_vec());
+        Ok(())
+    }
+
+    fn receive(&mut self, _now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        let take = budget.min(self.to_nic.len());
+        for frame in self.to_nic.drain(..take) {
+            sink(&frame);
+        }
+        take
+    }
+
+    fn carrier(&self) -> bool {
+        !self.pulled
+    }
+}
+
+/// A card, its driver, and the two ends of its cable.
+pub(crate) struct Emulated {
+    nic: Arc<Igb<Only<PciFunction>>>,
+    function: PciFunction,
+    chip: Chip,
+    wire: Ends,
+    now_ns: u64,
+    stalled: bool,
+}
+
+impl Emulated {
+    /// With interrupts of one kind.
+    pub(crate) fn new(mode: IrqMode, vectors: u16) -> Self {
+        let bus = PciBus::new(Arc::new(IrqTable::new(1)));
+        let config = IgbConfig::new(MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        let (function, chip) = Chip::attach(&bus, &config).unwrap();
+        let only = Only {
+            inner: function.clone(),
+            mode,
+            vectors,
+        };
+        Self {
+            nic: Igb::probe(Arc::new(only)).unwrap(),
+            function,
+            chip,
+            wire: Ends::default(),
+            now_ns: 0,
+            stalled: false,
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            if !self.chip.step(self.now_ns, &mut self.wire).worked() {
+                return;
+            }
+        }
+        panic!("the hardware never rests");
+    }
+}
+
+impl Harness for Emulated {
+    type Nic = Igb<Only<PciFunction>>;
+
+    fn nic(&self) -> Arc<Self::Nic> {
+        self.nic.clone()
+    }
+
+    fn inject(&mut self, _queue: QueueId, frame: &[u8]) {
+        self.wire.to_nic.push_back(frame.to_vec());
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        for packet in self.wire.from_nic.drain(..) {
+            sink(&packet);
+        }
+    }
+
+    fn step(&mut self) {
+        if self.stalled {
+            return;
+        }
+        self.settle();
+        self.now_ns += SETTLE_NS;
+        self.settle();
+    }
+
+    fn advance(&mut self, ns: u64) {
+        self.now_ns += ns;
+    }
+
+    fn set_link_up(&mut self, up: bool) -> bool {
+        self.wire.pulled = !up;
+        true
+    }
+
+    /// A chip that nobody steps stands still.
+    fn set_tx_stalled(&mut self, stalled: bool) -> bool {
+        self.stalled = stalled;
+        true
+    }
+
+    fn unplug(&mut self) -> bool {
+        self.function.unplug();
+        true
+    }
+
+    /// Shorter ones are padded by their sender.
+    fn min_frame(&self) -> usize {
+        60
+    }
+}
+
+impl Drop for Emulated {
+    /// Whatever was checked, the driver never sent the chip astray.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let fault = self.function.last_dma_fault();
+            assert_eq!(fault, None, "the chip was sent astray");
+        }
+    }
+}
