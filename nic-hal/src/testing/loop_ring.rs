@@ -335,6 +335,8 @@ pub struct LoopTx {
     ring: Ring,
     /// It fills in transport checksums.
     sums: bool,
+    /// The packet of the last frame goes on in the next.
+    inside: bool,
 }
 
 impl LoopRx {
@@ -346,7 +348,8 @@ impl LoopRx {
 impl LoopTx {
     pub(super) fn new(queue: &Queue, region: &DmaRegion, sums: bool) -> Self {
         let ring = Ring::new(queue.tx.clone(), region);
-        Self { ring, sums }
+        let inside = false;
+        Self { ring, sums, inside }
     }
 }
 
@@ -397,15 +400,21 @@ impl DmaRing for LoopRx {
     }
 }
 
-/// What a descriptor says of a packet: nothing, when the packet asks for an
-/// offload that there is not, so that the port drops it.
-#[inline]
-fn wire_len(frame: &mut Frame, sums: bool) -> usize {
-    let offloaded = frame.tx_checksum().is_some() || frame.vlan_tci().is_some();
-    if offloaded && !(sums && sum(frame)) {
-        return 0;
+impl LoopTx {
+    /// What a descriptor says of a packet: nothing, when the packet asks for an
+    /// offload that there is not, so that the port drops it.
+    #[inline]
+    fn wire_len(&mut self, frame: &mut Frame) -> usize {
+        let goes_on = core::mem::replace(&mut self.inside, frame.continues());
+        if goes_on || self.inside || frame.gso_size().is_some() {
+            return 0;
+        }
+        let offloaded = frame.tx_checksum().is_some() || frame.vlan_tci().is_some();
+        if offloaded && !(self.sums && sum(frame)) {
+            return 0;
+        }
+        frame.len()
     }
-    frame.len()
 }
 
 /// Fills in the checksum that a packet leaves to the device (RFC 1071), if it is
@@ -434,14 +443,18 @@ fn sum(frame: &mut Frame) -> bool {
 impl DmaRing for LoopTx {
     #[inline]
     fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
-        let len = wire_len(&mut frame, self.sums);
-        self.ring.post(frame, len)
+        if self.ring.free_slots() == 0 {
+            return Err(RingFull(frame));
+        }
+        let len = self.wire_len(&mut frame);
+        self.ring.put(frame, len);
+        Ok(())
     }
 
     fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
         let take = batch.len().min(self.ring.free_slots());
         for mut frame in batch.drain(..take) {
-            let len = wire_len(&mut frame, self.sums);
+            let len = self.wire_len(&mut frame);
             self.ring.put(frame, len);
         }
         take

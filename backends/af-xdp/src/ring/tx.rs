@@ -41,6 +41,8 @@ pub struct TxRing<R: RxQueue, T: TxQueue> {
     done: FrameBatch,
     /// The kernel has been given packets and was not woken since, or was too busy.
     unwoken: bool,
+    /// The packet of the last frame goes on in the next.
+    inside: bool,
     /// Where the kernel's completions are copied to.
     addrs: Box<[u64; BATCH]>,
 }
@@ -56,16 +58,19 @@ impl<R: RxQueue, T: TxQueue> TxRing<R, T> {
             posts: FrameBatch::new(),
             done: FrameBatch::new(),
             unwoken: false,
+            inside: false,
             addrs: Box::new([0; BATCH]),
         }
     }
 
     /// Whether the packet can be sent; sees to its checksum.
     #[inline]
-    fn prepare(&self, frame: &mut Frame, in_place: bool) -> bool {
+    fn prepare(&mut self, frame: &mut Frame, in_place: bool) -> bool {
+        let part = core::mem::replace(&mut self.inside, frame.continues());
         let sendable = (ETHERNET_HEADER..=self.policy.max_packet).contains(&frame.len());
-        // No XDP socket inserts a tag.
-        if !sendable || frame.vlan_tci().is_some() {
+        // No XDP socket inserts a tag or cuts segments, and a packet is one frame.
+        let offloaded = frame.vlan_tci().is_some() || frame.gso_size().is_some();
+        if !sendable || offloaded || part || self.inside {
             return false;
         }
         match frame.tx_checksum() {

@@ -9,11 +9,18 @@
 //! conformance::assert_holds(LoopHarness::new);
 //! ```
 
+#[cfg(test)]
+mod broken;
+mod chaos;
 mod control;
 mod faults;
 mod irq;
+mod offloads;
+mod packets;
+mod queues;
 mod rig;
 mod rings;
+mod settings;
 
 use crate::nic::{NicHal, QueueId};
 use alloc::string::String;
@@ -79,9 +86,34 @@ pub trait Harness {
         false
     }
 
+    /// A frame arrives from the wire that is shorter than an Ethernet header, or
+    /// longer than the NIC was opened for; false when this wire carries no such
+    /// frame.
+    fn inject_bad_length(&mut self, queue: QueueId, frame: &[u8]) -> bool {
+        let _ = (queue, frame);
+        false
+    }
+
+    /// How many queues the harness looks after. Where it is one, the checks of several
+    /// are left out.
+    fn queues(&self) -> u16 {
+        1
+    }
+
+    /// Whether [`inject`](Self::inject) can name a queue other than 0.
+    fn steers(&self) -> bool {
+        false
+    }
+
     /// The shortest frame that the wire carries, in bytes, at least 14.
     fn min_frame(&self) -> usize {
         14
+    }
+
+    /// How many random sequences are tried by each check that has some. Where the
+    /// hardware is slow, fewer will do.
+    fn seeds(&self) -> u64 {
+        16
     }
 }
 
@@ -122,6 +154,16 @@ enum End {
     Broken(String),
 }
 
+impl End {
+    /// The same, and by which seed it came to it.
+    fn of_seed(self, seed: u64) -> Self {
+        match self {
+            Self::Broken(how) => Self::Broken(alloc::format!("seed {seed}: {how}")),
+            other => other,
+        }
+    }
+}
+
 type Check = Result<(), End>;
 
 /// Ends a check as broken.
@@ -143,23 +185,37 @@ fn ensure_eq<T: PartialEq + fmt::Debug>(what: &str, have: T, want: T) -> Check {
 /// One line of the suite: the fact, and how it is checked.
 type Line<H> = (&'static str, fn(&mut H) -> Check);
 
-/// Makes every check, each on a harness of its own.
-pub fn run<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Outcome> {
+/// The whole suite.
+fn lines<H: Harness>() -> Vec<Line<H>> {
     let groups = [
         control::checks::<H>(),
         rings::checks::<H>(),
+        offloads::checks::<H>(),
+        queues::checks::<H>(),
         irq::checks::<H>(),
+        settings::checks::<H>(),
         faults::checks::<H>(),
+        chaos::checks::<H>(),
     ];
-    let outcome = |(fact, check): &Line<H>| Outcome {
+    groups.into_iter().flatten().collect()
+}
+
+/// Makes one check on a harness of its own.
+fn outcome<H: Harness>((fact, check): &Line<H>, mut harness: H) -> Outcome {
+    Outcome {
         fact,
-        verdict: match check(&mut make()) {
+        verdict: match check(&mut harness) {
             Ok(()) => Verdict::Held,
             Err(End::NotApplicable(why)) => Verdict::NotApplicable(why),
             Err(End::Broken(how)) => Verdict::Broken(how),
         },
-    };
-    groups.iter().flatten().map(outcome).collect()
+    }
+}
+
+/// Makes every check, each on a harness of its own.
+pub fn run<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Outcome> {
+    let lines = lines::<H>();
+    lines.iter().map(|line| outcome(line, make())).collect()
 }
 
 /// Makes every check, prints each outcome, and panics when one is broken.

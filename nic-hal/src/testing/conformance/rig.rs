@@ -16,16 +16,35 @@ const RING: u16 = 16;
 /// Ethernet header and the first bytes that a test frame numbers itself with.
 const ETHERNET_HEADER: usize = 14;
 
+/// Queues whose interrupts are counted apart.
+const QUEUES: usize = 64;
+
 /// Counts what the NIC calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calls {
-    irqs: AtomicUsize,
+    irqs: [AtomicUsize; QUEUES],
     links: AtomicUsize,
 }
 
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            irqs: [const { AtomicUsize::new(0) }; QUEUES],
+            links: AtomicUsize::new(0),
+        }
+    }
+}
+
 impl Calls {
+    /// Interrupts of the first queue.
     pub(super) fn irqs(&self) -> usize {
-        self.irqs.load(Ordering::SeqCst)
+        self.irqs[0].load(Ordering::SeqCst)
+    }
+
+    /// Interrupts of each of the first `count` queues.
+    pub(super) fn each(&self, count: usize) -> Vec<usize> {
+        let counts = self.irqs.iter().take(count);
+        counts.map(|count| count.load(Ordering::SeqCst)).collect()
     }
 
     pub(super) fn links(&self) -> usize {
@@ -35,8 +54,8 @@ impl Calls {
 
 impl IrqHandler for Calls {
     fn irq(&self, queue: QueueId) {
-        if queue == QUEUE {
-            self.irqs.fetch_add(1, Ordering::SeqCst);
+        if let Some(count) = self.irqs.get(usize::from(queue.0)) {
+            count.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -88,10 +107,31 @@ pub(super) fn open<N: NicHal>(
     pool: &FramePool,
     calls: &Arc<Calls>,
 ) -> Result<Pair<N>, End> {
-    let config = config(&nic.capabilities(), pool);
-    let mut pairs = nic.open(&config, calls.clone()).map_err(broken)?;
+    open_one(nic, &config(&nic.capabilities(), pool), calls)
+}
+
+fn open_one<N: NicHal>(nic: &N, config: &OpenConfig, calls: &Arc<Calls>) -> Result<Pair<N>, End> {
+    let mut pairs = nic.open(config, calls.clone()).map_err(broken)?;
     ensure_eq("the number of queue pairs", pairs.len(), 1)?;
     pairs.pop().ok_or_else(|| broken("no queue pair"))
+}
+
+/// Opens one queue in a way of the check's own.
+pub(super) fn open_as<'a, H: Harness>(
+    harness: &'a mut H,
+    pool: FramePool,
+    config: &OpenConfig,
+) -> Result<Rig<'a, H>, End> {
+    let (nic, calls) = (harness.nic(), Arc::new(Calls::default()));
+    let pair = open_one(&*nic, config, &calls)?;
+    harness.step();
+    Ok(Rig {
+        harness,
+        nic,
+        pool,
+        calls,
+        pair,
+    })
 }
 
 /// A frame to `to`, of `len` bytes, each of which depends on `seed`.

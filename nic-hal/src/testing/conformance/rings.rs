@@ -1,7 +1,7 @@
 //! What goes through the rings.
 
 use super::rig::{Rig, packet, sizes};
-use super::{Check, Harness, Line, broken, ensure, ensure_eq};
+use super::{Check, End, Harness, Line, broken, ensure, ensure_eq};
 use crate::nic::NicHal;
 use alloc::vec::Vec;
 use softnet_dma_ring::{DmaRing, FrameBatch, TxChecksum};
@@ -20,7 +20,17 @@ pub(super) fn checks<H: Harness>() -> Vec<Line<H>> {
         ("sent packets keep their order over many laps", tx_order),
         ("batches go through as single frames do", batches),
         ("a full ring gives the frame back", ring_full),
+        (
+            "a full transmit ring gives the packet back, and goes on",
+            tx_full
+        ),
         ("what does not fit stays in the batch", batch_full),
+        ("who reaps none gets none and loses none", budget_zero),
+        (
+            "a NIC without buffers receives once it has some",
+            no_buffers
+        ),
+        ("frames of bad lengths are not received", bad_lengths),
         ("reaping and kicking an idle ring does nothing", idle),
         ("a frame is not sent before the kick", unkicked),
         (
@@ -149,6 +159,113 @@ fn ring_full<H: Harness>(harness: &mut H) -> Check {
         ensure_eq("frames received", rig.reap_rx().len(), free)?;
     }
     Ok(())
+}
+
+fn tx_full<H: Harness>(harness: &mut H) -> Check {
+    let mut rig = Rig::new(harness)?;
+    for round in 0..3 {
+        let free = rig.pair.tx.free_slots();
+        ensure(free > 0, format_args!("no free slot in round {round}"))?;
+        for seed in 0..free {
+            let frame = rig.filled(60, seed)?;
+            rig.pair.tx.post(frame).map_err(broken)?;
+        }
+        let frame = rig.filled(60, free)?;
+        let index = frame.index();
+        let Err(full) = rig.pair.tx.post(frame) else {
+            return Err(broken("a full ring accepted a packet"));
+        };
+        ensure_eq("the packet that came back", full.0.index(), index)?;
+        drop(full);
+        rig.pair.tx.kick();
+        let (seen, reaped) = run_dry(&mut rig);
+        ensure_eq("packets on the wire", seen, free)?;
+        ensure_eq("packets reaped", reaped, free)?;
+    }
+    Ok(())
+}
+
+/// Sends all that was kicked, as polls do: a chip with little memory of its own goes
+/// on when its driver reaps. What was on the wire, and what was reaped.
+fn run_dry<H: Harness>(rig: &mut Rig<'_, H>) -> (usize, usize) {
+    let mut so_far = (0, 0);
+    loop {
+        rig.harness.step();
+        let (seen, reaped) = (rig.drain().len(), rig.reap_tx().len());
+        if seen + reaped == 0 {
+            return so_far;
+        }
+        so_far = (so_far.0 + seen, so_far.1 + reaped);
+        rig.unmask();
+    }
+}
+
+/// As a poll with a budget of 0 does, of which netpoll is one.
+fn budget_zero<H: Harness>(harness: &mut H) -> Check {
+    let mut rig = Rig::with_posted(harness, 4)?;
+    rig.inject(60, 0..3);
+    rig.send(60, 0..2)?;
+    rig.drain();
+    let mut batch = FrameBatch::new();
+    for _ in 0..2 {
+        ensure_eq("received", rig.pair.rx.reap_into(&mut batch, 0), 0)?;
+        ensure_eq("received", rig.pair.rx.reap_each(0, drop), 0)?;
+        ensure_eq("sent", rig.pair.tx.reap_into(&mut batch, 0), 0)?;
+        ensure_eq("sent", rig.pair.tx.reap_each(0, drop), 0)?;
+    }
+    ensure(batch.is_empty(), "a frame came nevertheless")?;
+    rig.unmask();
+    ensure_eq("interrupts", rig.calls.irqs(), 1)?;
+    ensure_eq("frames received", rig.reap_rx().len(), 3)?;
+    ensure_eq("packets reaped", rig.reap_tx().len(), 2)
+}
+
+fn no_buffers<H: Harness>(harness: &mut H) -> Check {
+    let mut rig = Rig::new(harness)?;
+    rig.unmask();
+    rig.inject(60, 0..3);
+    ensure_eq("received without a buffer", rig.reap_rx().len(), 0)?;
+    rig.post_rx(8)?;
+    let mut received = rig.reap_rx().len();
+    rig.unmask();
+    let before = rig.calls.irqs();
+    rig.inject(60, 3..4);
+    ensure(rig.calls.irqs() > before, "no interrupt came for it")?;
+    let last = rig.reap_rx();
+    received += last.len();
+    let newest = packet(rig.mac(), 60, 3);
+    let arrived = last.last().is_some_and(|frame| frame.data() == newest);
+    ensure(arrived, "the frame with a buffer was lost")?;
+    let missed = rig.stats().rx_missed_errors as usize;
+    ensure_eq("received and missed", received + missed, 4)
+}
+
+/// Neither is handed up; each may be counted in one of several ways.
+fn bad_lengths<H: Harness>(harness: &mut H) -> Check {
+    let mut rig = Rig::with_posted(harness, 8)?;
+    let mtu = usize::from(rig.nic.capabilities().max_mtu.min(1500));
+    let mut tried = 0;
+    // A tag more than the MTU may pass.
+    for len in [1, 13, mtu + 19, mtu + 500, 9100] {
+        let before = rig.stats();
+        let bytes = packet(rig.mac(), len, 1);
+        if !rig.harness.inject_bad_length(super::rig::QUEUE, &bytes) {
+            continue;
+        }
+        tried += 1;
+        rig.harness.step();
+        let received = rig.reap_rx().len();
+        ensure(received == 0, format_args!("{len} bytes were received"))?;
+        let after = rig.stats();
+        let counted = after.rx_errors + after.rx_dropped + after.rx_missed_errors
+            > before.rx_errors + before.rx_dropped + before.rx_missed_errors;
+        ensure(counted, format_args!("{len} bytes were not counted"))?;
+        ensure_eq("packets received", after.rx_packets, before.rx_packets)?;
+    }
+    if tried == 0 {
+        return Err(End::NotApplicable("the wire carries no such frames"));
+    }
+    rig.both_ways_work()
 }
 
 fn batch_full<H: Harness>(harness: &mut H) -> Check {
