@@ -9,11 +9,13 @@ mod flow_control;
 #[path = "../model/frames.rs"]
 mod frames;
 mod interrupts;
+mod nonsense;
 mod queues;
 mod receive;
 mod registers;
 mod rig;
 mod rss;
 mod split;
+mod threads;
 mod time;
 mod transmit;

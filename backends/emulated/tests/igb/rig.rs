@@ -6,10 +6,10 @@ use softnet_emulated::{Igb, IgbConfig, PciBus, PciFunction, Step};
 use softnet_nic_hal::MacAddress;
 use softnet_nic_hal::bus::{CoherentMemory, IrqMode, IrqReturn, PciDevice, VectorHandler};
 use softnet_nic_hal::irq::IrqTable;
-use softnet_nic_hal::wire::{Wire, WireError};
+use softnet_nic_hal::wire::{Wire, WireError, WireWaker};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub(crate) const CTRL: u32 = 0x0000;
 pub(crate) const STATUS: u32 = 0x0008;
@@ -106,39 +106,51 @@ const BUFFER: usize = 16384;
 
 /// Both ends of a wire in memory.
 #[derive(Clone, Default)]
-pub(crate) struct MemoryWire(Arc<Mutex<Ends>>);
+pub(crate) struct MemoryWire(Arc<Ends>);
 
 #[derive(Default)]
-struct Ends {
+pub(crate) struct Ends {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
     to_nic: VecDeque<Vec<u8>>,
     from_nic: Vec<Vec<u8>>,
     cut: bool,
+    woken: bool,
 }
 
 impl MemoryWire {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
     pub(crate) fn push(&self, frame: &[u8]) {
-        self.0.lock().unwrap().to_nic.push_back(frame.to_vec());
+        self.state().to_nic.push_back(frame.to_vec());
+        self.0.changed.notify_all();
     }
 
     pub(crate) fn sent(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.0.lock().unwrap().from_nic)
+        std::mem::take(&mut self.state().from_nic)
     }
 
     pub(crate) fn set_carrier(&self, carrier: bool) {
-        self.0.lock().unwrap().cut = !carrier;
+        self.state().cut = !carrier;
     }
 }
 
 impl Wire for MemoryWire {
     fn transmit(&mut self, frame: &[u8], _: u64) -> Result<(), WireError> {
-        self.0.lock().unwrap().from_nic.push(frame.to_vec());
+        self.state().from_nic.push(frame.to_vec());
         Ok(())
     }
 
     fn receive(&mut self, _: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
-        let mut ends = self.0.lock().unwrap();
+        let mut state = self.state();
         for done in 0..budget {
-            match ends.to_nic.pop_front() {
+            match state.to_nic.pop_front() {
                 Some(frame) => sink(&frame),
                 None => return done,
             }
@@ -147,7 +159,32 @@ impl Wire for MemoryWire {
     }
 
     fn carrier(&self) -> bool {
-        !self.0.lock().unwrap().cut
+        !self.state().cut
+    }
+
+    fn wait(&mut self, timeout_ns: Option<u64>) {
+        let idle = |state: &mut State| !state.woken && state.to_nic.is_empty();
+        let changed = &self.0.changed;
+        let state = self.state();
+        let mut state = match timeout_ns {
+            None => changed.wait_while(state, idle).unwrap(),
+            Some(ns) => {
+                let limit = std::time::Duration::from_nanos(ns);
+                changed.wait_timeout_while(state, limit, idle).unwrap().0
+            }
+        };
+        state.woken = false;
+    }
+
+    fn waker(&self) -> Arc<dyn WireWaker> {
+        Arc::clone(&self.0) as _
+    }
+}
+
+impl WireWaker for Ends {
+    fn wake(&self) {
+        self.state.lock().unwrap().woken = true;
+        self.changed.notify_all();
     }
 }
 
