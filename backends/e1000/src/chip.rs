@@ -106,15 +106,12 @@ impl<P: PciDevice> Chip<P> {
     }
 
     /// Lets the link come up as the PHY negotiates it ("Link Setup
-    /// Mechanisms", chapter 14).
-    pub(crate) fn set_link_up(&self) {
-        let forced =
-            Ctrl::LRST | Ctrl::PHY_RST | Ctrl::ILOS | Ctrl::VME | Ctrl::FRCSPD | Ctrl::FRCDPLX;
+    /// Mechanisms", chapter 14), with `with` of VLAN mode and flow control.
+    pub(crate) fn set_link_up(&self, with: Ctrl) {
+        let switched = Ctrl::VME | Ctrl::RFCE | Ctrl::TFCE;
+        let forced = Ctrl::LRST | Ctrl::PHY_RST | Ctrl::ILOS | Ctrl::FRCSPD | Ctrl::FRCDPLX;
         let ctrl = Ctrl::from_bits_retain(self.read(regs::CTRL));
-        let ctrl = ctrl.difference(forced) | Ctrl::SLU | Ctrl::ASDE;
+        let ctrl = ctrl.difference(forced | switched) | Ctrl::SLU | Ctrl::ASDE | with;
         self.write(regs::CTRL, ctrl.bits());
-        for register in [regs::FCAL, regs::FCAH, regs::FCT, regs::FCTTV] {
-            self.write(register, 0);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::chip::Chip;
 use crate::probe::ProbeError;
-use crate::regs::{self, Eecd};
+use crate::regs::{self, Eecd, Status};
+use alloc::vec::Vec;
 use softnet_nic_hal::MacAddress;
 use softnet_nic_hal::bus::PciDevice;
 
@@ -37,23 +38,40 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
 
     /// The station address, after a look at the checksum.
     pub(crate) fn mac(&mut self) -> Result<MacAddress, ProbeError> {
-        let mut mac = [0; 6];
-        let mut sum = 0_u16;
-        for address in 0..CHECKSUMMED_WORDS {
-            let word = self.word(address)?;
-            sum = sum.wrapping_add(word);
-            // 5.6.1: the address is in the first three words, low byte first.
-            if let Some(bytes) = mac.chunks_exact_mut(2).nth(usize::from(address)) {
-                bytes.copy_from_slice(&word.to_le_bytes());
-            }
-        }
+        let words = self.words()?;
+        let sum = sum(&words);
         if sum != CHECKSUM {
             return Err(ProbeError::EepromChecksum { sum });
+        }
+        // 5.6.1: the address is in the first three words, low byte first.
+        let mut mac = [0; 6];
+        for (bytes, word) in mac.chunks_exact_mut(2).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        if self.is_second_function() {
+            mac[5] ^= 1;
         }
         let mac = MacAddress(mac);
         mac.is_unicast()
             .then_some(mac)
             .ok_or(ProbeError::BadAddress(mac))
+    }
+
+    /// Whether the words sum up as they should.
+    pub(crate) fn is_sound(words: &[u16]) -> bool {
+        sum(words) == CHECKSUM
+    }
+
+    /// A chip with two functions has one EEPROM for them: the second one's
+    /// address differs in the last bit.
+    fn is_second_function(&self) -> bool {
+        let status = Status::from_bits_retain(self.chip.read(regs::STATUS));
+        status.contains(Status::FUNCTION_1)
+    }
+
+    /// The words that the checksum covers.
+    pub(crate) fn words(&mut self) -> Result<Vec<u16>, ProbeError> {
+        (0..CHECKSUMMED_WORDS).map(|at| self.word(at)).collect()
     }
 
     fn word(&mut self, address: u8) -> Result<u16, ProbeError> {
@@ -123,4 +141,8 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
     fn eecd(&self) -> Eecd {
         Eecd::from_bits_retain(self.chip.read(regs::EECD))
     }
+}
+
+fn sum(words: &[u16]) -> u16 {
+    words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
 }

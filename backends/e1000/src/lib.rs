@@ -11,6 +11,7 @@ extern crate std;
 
 mod chip;
 mod eeprom;
+mod ethtool;
 mod filter;
 mod irq;
 mod nic;
@@ -18,6 +19,8 @@ mod phy;
 mod probe;
 mod regs;
 mod ring;
+mod selftest;
+mod settings;
 mod shared;
 mod stats;
 mod watchdog;

@@ -3,8 +3,9 @@
 use crate::filter;
 use crate::irq::Line;
 use crate::probe::{self, ProbeError};
-use crate::regs::{self, Cause, Rxcsum};
-use crate::ring::{BUFFER, RxRing, TxRing};
+use crate::regs::{self, Cause, Ctrl};
+use crate::ring::{BUFFER, Buffers, RxRing, TxRing};
+use crate::settings::{self, Settings};
 use crate::shared::{DESCRIPTOR, Descriptors, MAX_RING, RING_STEP, Shared};
 use crate::stats::{HwCounters, Statistics};
 use crate::watchdog::{self, HangWatch};
@@ -13,11 +14,12 @@ use alloc::vec;
 use core::fmt;
 use softnet_dma_ring::DmaRegion;
 use softnet_nic_hal::bus::{CoherentMemory, IrqMode, PciDevice};
+use softnet_nic_hal::ethtool::{EthtoolOps, Features};
 use softnet_nic_hal::{
     IrqHandler, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
     QueuePair, Queues, RingLimits, RxMode, WatchdogReport,
 };
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 const RINGS: RingLimits = RingLimits {
     min: RING_STEP,
@@ -40,13 +42,24 @@ pub struct E1000<P: PciDevice> {
 
 /// What the control plane remembers.
 #[derive(Debug)]
-struct Control {
+pub(crate) struct Control {
     mac: MacAddress,
     mode: RxMode,
+    pub(crate) settings: Settings,
     /// The pool that is mapped while the NIC is open.
     mapped: Option<DmaRegion>,
     removed: bool,
     hang: HangWatch,
+}
+
+impl Control {
+    pub(crate) fn is_open(&self) -> bool {
+        self.mapped.is_some()
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed
+    }
 }
 
 impl<P: PciDevice> E1000<P> {
@@ -63,6 +76,7 @@ impl<P: PciDevice> E1000<P> {
             control: Mutex::new(Control {
                 mac: found.mac,
                 mode: RxMode::default(),
+                settings: Settings::default(),
                 mapped: None,
                 removed: false,
                 hang: HangWatch::default(),
@@ -92,32 +106,38 @@ impl<P: PciDevice> E1000<P> {
         &self.shared.chip.device
     }
 
+    pub(crate) fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared<P> {
+        &self.shared
+    }
+
+    /// Sets some bits of CTRL, and clears the others of `which`. The control
+    /// plane's lock is held.
+    pub(crate) fn set_ctrl(&self, which: Ctrl, to: Ctrl) {
+        let chip = &self.shared.chip;
+        let before = Ctrl::from_bits_retain(chip.read(regs::CTRL));
+        let after = before.difference(which) | to;
+        if after != before {
+            chip.write(regs::CTRL, after.bits());
+        }
+    }
+
     /// Programs the chip from its reset on (chapter 14), all but the units'
     /// enable bits.
     fn program(&self, control: &Control, config: &OpenConfig) {
         let chip = &self.shared.chip;
-        chip.set_link_up();
+        chip.set_link_up(control.settings.ctrl());
+        settings::program_flow_control(chip, settings::longest(config));
         filter::set_addresses(chip, control.mac);
         filter::set_multicast(chip, &control.mode);
-        self.program_rx(config.rx_ring);
-        self.program_tx(config.tx_ring);
-        // NAPI's mask is the moderation: an interval would only add latency.
-        chip.write(regs::ITR, 0);
-    }
-
-    fn program_rx(&self, len: u16) {
-        let chip = &self.shared.chip;
-        self.program_ring(&self.shared.rx, regs::RDBAL, len);
-        chip.write(regs::RDTR, 0);
-        chip.write(regs::RADV, 0);
-        chip.write(regs::RXCSUM, Rxcsum::all().bits());
-    }
-
-    fn program_tx(&self, len: u16) {
-        let chip = &self.shared.chip;
-        self.program_ring(&self.shared.tx, regs::TDBAL, len);
-        chip.write(regs::TIDV, 0);
+        self.program_ring(&self.shared.rx, regs::RDBAL, config.rx_ring);
+        self.program_ring(&self.shared.tx, regs::TDBAL, config.tx_ring);
         chip.write(regs::TIPG, regs::TIPG_COPPER);
+        control.settings.program_features(&self.shared);
+        control.settings.program_coalesce(&self.shared);
     }
 
     /// Both directions have their base, length, head and tail at the same
@@ -158,9 +178,13 @@ impl<P: PciDevice> E1000<P> {
         &self,
         control: &Control,
         config: &OpenConfig,
+        buffers: Buffers,
         stack: Arc<dyn IrqHandler>,
     ) -> Result<u32, NicError> {
         let chip = &self.shared.chip;
+        let longest = settings::longest(config);
+        // A reset puts this to use.
+        chip.write(regs::PBA, settings::receive_kb(longest));
         chip.reset()
             .map_err(|_| NicError::Device("it did not come out of its reset"))?;
         HwCounters::discard(chip);
@@ -169,7 +193,8 @@ impl<P: PciDevice> E1000<P> {
         self.request_irq(stack)
             .inspect_err(|_| chip.device.unmap(region))?;
         self.program(control, config);
-        let session = self.shared.start(filter::rctl(&control.mode));
+        let receive = filter::rctl(&control.mode) | settings::rctl(longest, buffers);
+        let session = self.shared.start(receive);
         chip.write(regs::IMS, Cause::LSC.bits());
         Ok(session)
     }
@@ -182,6 +207,15 @@ impl<P: PciDevice> E1000<P> {
         }
     }
 
+    /// With the link up, the two partners have agreed on pause frames.
+    fn settle_flow_control(&self, settings: &Settings) {
+        if settings.pause.autonegotiate
+            && let Some(agreed) = settings::agreed(&self.shared.chip, settings.pause)
+        {
+            self.set_ctrl(Ctrl::RFCE | Ctrl::TFCE, agreed);
+        }
+    }
+
     fn statistics(&self) -> Statistics<'_> {
         Statistics {
             hw: &self.hw,
@@ -190,9 +224,15 @@ impl<P: PciDevice> E1000<P> {
     }
 }
 
-fn capabilities(mac: MacAddress) -> NicCapabilities {
-    let mut capabilities = NicCapabilities::basic("e1000", mac, RINGS);
-    capabilities.rx_checksum = true;
+fn capabilities(control: &Control) -> NicCapabilities {
+    let on = |feature| control.settings.features.contains(feature);
+    let mut capabilities = NicCapabilities::basic("e1000", control.mac, RINGS);
+    capabilities.max_mtu = settings::MAX_MTU;
+    capabilities.rx_checksum = on(Features::RX_CHECKSUM);
+    capabilities.tx_checksum = on(Features::TX_CHECKSUM);
+    capabilities.tx_segmentation = on(Features::TSO);
+    capabilities.vlan = on(Features::RX_VLAN);
+    capabilities.scatter = true;
     capabilities.moderation = true;
     capabilities
 }
@@ -202,7 +242,7 @@ impl<P: PciDevice> NicHal for E1000<P> {
     type Tx = TxRing<P>;
 
     fn capabilities(&self) -> NicCapabilities {
-        capabilities(self.control.lock().mac)
+        capabilities(&self.control.lock())
     }
 
     fn open(
@@ -217,14 +257,16 @@ impl<P: PciDevice> NicHal for E1000<P> {
         if control.removed || self.shared.chip.is_gone() {
             return Err(NicError::Gone);
         }
-        config.check(&capabilities(control.mac), BUFFER)?;
-        let session = self.bring_up(&control, config, irq)?;
+        config.check(&capabilities(&control), BUFFER)?;
+        let buffers = settings::buffers(config);
+        let session = self.bring_up(&control, config, buffers, irq)?;
         control.mapped = Some(config.pool.region().clone());
         control.hang = HangWatch::default();
+        let (shared, longest) = (&self.shared, settings::longest(config));
         Ok(vec![QueuePair {
             id: QueueId(0),
-            rx: RxRing::new(self.shared.clone(), session, config.rx_ring),
-            tx: TxRing::new(self.shared.clone(), session, config.tx_ring),
+            rx: RxRing::new(shared.clone(), session, config.rx_ring, buffers),
+            tx: TxRing::new(shared.clone(), session, config.tx_ring, longest),
         }])
     }
 
@@ -274,8 +316,16 @@ impl<P: PciDevice> NicHal for E1000<P> {
     fn watchdog(&self, now_ns: u64) -> WatchdogReport {
         let mut control = self.control.lock();
         self.harvest();
-        let open = control.mapped.is_some();
-        watchdog::look(&self.shared, &mut control.hang, open, now_ns)
+        let open = control.is_open();
+        let report = watchdog::look(&self.shared, &mut control.hang, open, now_ns);
+        if open && report.link.up {
+            self.settle_flow_control(&control.settings);
+        }
+        report
+    }
+
+    fn ethtool(&self) -> Option<&dyn EthtoolOps> {
+        Some(self)
     }
 
     fn set_mac_address(&self, mac: MacAddress) -> Result<(), NicError> {

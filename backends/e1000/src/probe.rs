@@ -21,7 +21,8 @@ const fn intel(device: u16) -> PciIdMatch {
 }
 
 /// The controllers of the 8254x family with a copper PHY whose registers agree
-/// in everything that this driver uses: the 82540EM and EP, and the 82545EM.
+/// in everything that this driver uses: the 82540EM and EP, the 82545 and the 82546.
+/// (The 82541 and the 82547 have another PHY, another EEPROM and another EERD.)
 pub static ID_TABLE: &[PciIdMatch] = &[
     intel(0x100e), // 82540EM
     intel(0x1015), // 82540EM, on a mainboard
@@ -29,6 +30,11 @@ pub static ID_TABLE: &[PciIdMatch] = &[
     intel(0x1017), // 82540EP
     intel(0x101e), // 82540EP, low power
     intel(0x100f), // 82545EM, copper
+    intel(0x1026), // 82545GM, copper
+    intel(0x1010), // 82546EB, copper
+    intel(0x101d), // 82546EB, copper, four ports
+    intel(0x1079), // 82546GB, copper
+    intel(0x1099), // 82546GB, copper, four ports
 ];
 
 /// Why the driver could not be bound.

@@ -21,6 +21,8 @@ pub(crate) const FCAL: u32 = 0x0028;
 pub(crate) const FCAH: u32 = 0x002c;
 /// Flow Control Type (13.4.10).
 pub(crate) const FCT: u32 = 0x0030;
+/// VLAN Ether Type.
+pub(crate) const VET: u32 = 0x0038;
 /// Interrupt Cause Read (13.4.17); reading clears it.
 pub(crate) const ICR: u32 = 0x00c0;
 /// Interrupt Throttling (13.4.18), in units of 256 ns.
@@ -39,6 +41,14 @@ pub(crate) const FCTTV: u32 = 0x0170;
 pub(crate) const TCTL: u32 = 0x0400;
 /// Transmit Inter Packet Gap (13.4.34).
 pub(crate) const TIPG: u32 = 0x0410;
+/// LED Control.
+pub(crate) const LEDCTL: u32 = 0x0e00;
+/// Packet Buffer Allocation: KiB of the receiver.
+pub(crate) const PBA: u32 = 0x1000;
+/// Flow Control Receive Threshold Low (13.4.23).
+pub(crate) const FCRTL: u32 = 0x2160;
+/// Flow Control Receive Threshold High (13.4.24).
+pub(crate) const FCRTH: u32 = 0x2168;
 /// Receive Descriptor Base Address Low (13.4.25).
 pub(crate) const RDBAL: u32 = 0x2800;
 /// Receive Descriptor Base Address High (13.4.26).
@@ -53,14 +63,24 @@ pub(crate) const RDT: u32 = 0x2818;
 pub(crate) const RDTR: u32 = 0x2820;
 /// Receive Interrupt Absolute Delay Timer (13.4.31).
 pub(crate) const RADV: u32 = 0x282c;
+/// Receive Descriptor Control (13.4.46).
+pub(crate) const RXDCTL: u32 = 0x2828;
 /// Transmit Descriptor Base Address Low (13.4.36).
 pub(crate) const TDBAL: u32 = 0x3800;
+/// Transmit Descriptor Base Address High (13.4.37).
+pub(crate) const TDBAH: u32 = 0x3804;
+/// Transmit Descriptor Length, in bytes (13.4.38).
+pub(crate) const TDLEN: u32 = 0x3808;
 /// Transmit Descriptor Head (13.4.39).
 pub(crate) const TDH: u32 = 0x3810;
 /// Transmit Descriptor Tail (13.4.40).
 pub(crate) const TDT: u32 = 0x3818;
 /// Transmit Interrupt Delay Value (13.4.41).
 pub(crate) const TIDV: u32 = 0x3820;
+/// Transmit Descriptor Control.
+pub(crate) const TXDCTL: u32 = 0x3828;
+/// Transmit Absolute Interrupt Delay Value (13.4.44).
+pub(crate) const TADV: u32 = 0x382c;
 /// Receive Checksum Control.
 pub(crate) const RXCSUM: u32 = 0x5000;
 /// Multicast Table Array, 128 words (13.5.1).
@@ -91,12 +111,18 @@ bitflags! {
         const SLU = 1 << 6;
         /// Invert loss of signal.
         const ILOS = 1 << 7;
+        /// The forced speed is 1000 Mbit/s.
+        const SPEED_1000 = 2 << 8;
         /// Force speed.
         const FRCSPD = 1 << 11;
         /// Force duplex.
         const FRCDPLX = 1 << 12;
         /// Device reset; clears itself.
         const RST = 1 << 26;
+        /// Receive flow control: pause frames are obeyed.
+        const RFCE = 1 << 27;
+        /// Transmit flow control: pause frames are sent.
+        const TFCE = 1 << 28;
         /// VLAN mode.
         const VME = 1 << 30;
         /// PHY reset.
@@ -111,6 +137,10 @@ bitflags! {
         const FD = 1 << 0;
         /// Link up.
         const LU = 1 << 1;
+        /// The second function of a chip with two.
+        const FUNCTION_1 = 1 << 2;
+        /// Transmission is paused.
+        const TXOFF = 1 << 4;
         /// Speed, low bit: 100 Mbit/s.
         const SPEED_100 = 1 << 6;
         /// Speed, high bit: 1000 Mbit/s, whatever the low bit is.
@@ -163,8 +193,18 @@ bitflags! {
         const UPE = 1 << 3;
         /// Multicast promiscuous.
         const MPE = 1 << 4;
+        /// Long packets.
+        const LPE = 1 << 5;
         /// Broadcast accept.
         const BAM = 1 << 15;
+        /// Buffers of 16384 bytes, with BSEX.
+        const BSIZE_16384 = 1 << 16;
+        /// Buffers of 8192 bytes, with BSEX.
+        const BSIZE_8192 = 2 << 16;
+        /// Buffers of 4096 bytes, with BSEX.
+        const BSIZE_4096 = 3 << 16;
+        /// Sizes are sixteen times as large.
+        const BSEX = 1 << 25;
         /// Strip the CRC from packets.
         const SECRC = 1 << 26;
     }
@@ -189,7 +229,14 @@ bitflags! {
         const IPOFLD = 1 << 8;
         /// TCP and UDP checksum offload.
         const TUOFLD = 1 << 9;
+        /// The same over IPv6.
+        const IPV6OFL = 1 << 10;
     }
+}
+
+impl Rctl {
+    /// What says which frames are accepted.
+    pub(crate) const FILTER: Self = Self::UPE.union(Self::MPE).union(Self::BAM);
 }
 
 impl Cause {
@@ -213,12 +260,36 @@ pub(crate) const EERD_DATA_SHIFT: u32 = 16;
 pub(crate) const MDIC_REG_SHIFT: u32 = 16;
 /// MDIC: the internal PHY, at address 1.
 pub(crate) const MDIC_PHY: u32 = 1 << 21;
+/// MDIC: write.
+pub(crate) const MDIC_OP_WRITE: u32 = 1 << 26;
 /// MDIC: read.
 pub(crate) const MDIC_OP_READ: u32 = 2 << 26;
 /// MDIC: ready.
 pub(crate) const MDIC_R: u32 = 1 << 28;
 /// MDIC: error.
 pub(crate) const MDIC_E: u32 = 1 << 30;
+
+/// The multicast address of pause frames, 01:80:c2:00:00:01, and their type
+/// (IEEE 802.3, annex 31B).
+pub(crate) const PAUSE_ADDRESS: [u32; 2] = [0x00c2_8001, 0x0100];
+pub(crate) const PAUSE_TYPE: u32 = 0x8808;
+/// How long a pause frame asks for silence: as long as it can, since an XON ends it.
+pub(crate) const PAUSE_TIME: u32 = 0xffff;
+/// FCRTL: an XON is sent.
+pub(crate) const FCRTL_XONE: u32 = 1 << 31;
+/// The EtherType of a tag (IEEE 802.1Q).
+pub(crate) const VLAN_TYPE: u32 = 0x8100;
+
+/// The count of TIDV and TADV for an interval in microseconds: 1.024 us each, 16
+/// bits (13.4.41).
+pub(crate) const fn delay(interval_us: u32) -> u32 {
+    let counts = interval_us as u64 * 1000 / 1024;
+    if counts > 0xffff {
+        0xffff
+    } else {
+        counts as u32
+    }
+}
 
 /// TIPG for copper: IPGT 10, IPGR1 8, IPGR2 6 (table 13-77).
 pub(crate) const TIPG_COPPER: u32 = 10 | 8 << 10 | 6 << 20;

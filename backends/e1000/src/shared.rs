@@ -115,6 +115,10 @@ pub(crate) struct Shared<P: PciDevice> {
     /// Odd while the NIC is open; a ring belongs to the session in which it was
     /// handed out, and refuses once the number has moved on.
     session: AtomicU32,
+    /// CTRL.VME is set: tags are taken out and put in.
+    tags: AtomicBool,
+    /// Reports of sent packets wait for the timers of TIDV and TADV.
+    delays_tx: AtomicBool,
     /// Whether the stack wants the queue's interrupt.
     armed: AtomicBool,
     /// The value of RCTL. Held while a unit is switched, so that a ring that is
@@ -133,6 +137,8 @@ impl<P: PciDevice> Shared<P> {
             tx,
             counters: SoftCounters::default(),
             session: AtomicU32::new(0),
+            tags: AtomicBool::new(false),
+            delays_tx: AtomicBool::new(false),
             armed: AtomicBool::new(false),
             units: Mutex::new(Rctl::empty()),
         })
@@ -143,10 +149,26 @@ impl<P: PciDevice> Shared<P> {
         self.session.load(Ordering::Acquire)
     }
 
+    pub(crate) fn tags(&self) -> bool {
+        self.tags.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_tags(&self, on: bool) {
+        self.tags.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delays_tx(&self) -> bool {
+        self.delays_tx.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_delays_tx(&self, on: bool) {
+        self.delays_tx.store(on, Ordering::Relaxed);
+    }
+
     /// Begins a session, and switches both units on. Returns its number.
-    pub(crate) fn start(&self, filter: Rctl) -> u32 {
+    pub(crate) fn start(&self, receive: Rctl) -> u32 {
         let mut units = self.units.lock();
-        *units = Rctl::EN | Rctl::SECRC | filter;
+        *units = Rctl::EN | Rctl::SECRC | receive;
         self.chip.write(regs::TCTL, Tctl::all().bits());
         self.chip.write(regs::RCTL, units.bits());
         self.session.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
@@ -165,7 +187,7 @@ impl<P: PciDevice> Shared<P> {
     /// Changes which frames are accepted.
     pub(crate) fn set_filter(&self, filter: Rctl) {
         let mut units = self.units.lock();
-        *units = *units & (Rctl::EN | Rctl::SECRC) | filter;
+        *units = units.difference(Rctl::FILTER) | filter;
         self.chip.write(regs::RCTL, units.bits());
     }
 

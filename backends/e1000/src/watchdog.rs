@@ -55,12 +55,14 @@ pub(crate) fn look<P: PciDevice>(
             ..WatchdogReport::default()
         };
     }
-    let link = link_state(Status::from_bits_retain(status));
-    let hangs = open && link.up && stands(shared, hang, now_ns);
+    let status = Status::from_bits_retain(status);
+    let link = link_state(status);
+    let may_send = open && link.up && !status.contains(Status::TXOFF);
+    let hangs = may_send && stands(shared, hang, now_ns);
     if hangs {
         count(&shared.counters.tx_timeouts, 1);
-    } else if !open || !link.up {
-        // Without a link packets wait, and that is no fault.
+    } else if !may_send {
+        // Without a link, or in a pause, packets wait, and that is no fault.
         hang.forget();
     }
     WatchdogReport {

@@ -1,12 +1,13 @@
 //! The descriptor rings (3.2, 3.3).
 
+mod offload;
 mod rx;
 mod tx;
 
 pub use rx::RxRing;
 pub use tx::TxRing;
 
-pub(crate) use rx::BUFFER;
+pub(crate) use rx::{BUFFER, Buffers};
 
 use crate::shared::Shared;
 use alloc::boxed::Box;
@@ -64,6 +65,15 @@ impl Slots {
     fn posted(&mut self, count: usize, at: usize) {
         self.post_at = at;
         self.free -= count;
+    }
+
+    /// Passes over slots that descriptors without a frame had, before `end`.
+    #[inline]
+    fn skip_empty(&mut self, end: usize) {
+        while self.reap_at != end && self.frames.get(self.reap_at).is_some_and(Option::is_none) {
+            self.reap_at = self.next(self.reap_at);
+            self.free += 1;
+        }
     }
 
     /// Takes frames in a row, as long as `take` gives one out of its slot: it is

@@ -61,6 +61,7 @@ struct State {
     bus_master: bool,
     delayed_us: u64,
     garbage: bool,
+    phy: BTreeMap<u32, u16>,
 }
 
 /// The EEPROM's serial side: it shifts bits in at each rising clock.
@@ -103,6 +104,7 @@ impl Fake {
         let state = State {
             // Link up, 1000 Mbit/s, full duplex.
             registers: BTreeMap::from([(STATUS, 0x83)]),
+            phy: BTreeMap::from([(2, 0x0141), (3, 0x0c20)]),
             ..State::default()
         };
         Arc::new(Self {
@@ -142,6 +144,14 @@ impl Fake {
 
     pub(crate) fn value(&self, register: u32) -> u32 {
         self.state().registers.get(&register).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set_phy(&self, register: u32, value: u16) {
+        self.state().phy.insert(register, value);
+    }
+
+    pub(crate) fn phy(&self, register: u32) -> u16 {
+        self.state().phy.get(&register).copied().unwrap_or(0)
     }
 
     /// What was written since the last call, in order.
@@ -248,6 +258,14 @@ impl Fake {
 }
 
 impl State {
+    fn access_phy(&mut self, command: u32) -> u16 {
+        let register = command >> 16 & 31;
+        if command >> 26 & 3 == 1 {
+            self.phy.insert(register, command as u16);
+        }
+        self.phy.get(&register).copied().unwrap_or(0)
+    }
+
     fn write_eecd(&mut self, value: u32, eeprom: &[u16; 64]) {
         let (clock, select, data) = (value & 1 != 0, value & 2 != 0, value & 4 != 0);
         let wire = &mut self.microwire;
@@ -287,11 +305,10 @@ impl State {
                     .insert(EERD, u32::from(word) << 16 | value & 0xff00 | 1 << 4);
             }
             MDIC => {
-                let id = [0, 0, 0x0141, 0x0c20][(value >> 16 & 3) as usize];
                 let answer = if self.faults.phy_silent {
                     0
                 } else {
-                    1 << 28 | id
+                    1 << 28 | u32::from(self.access_phy(value))
                 };
                 self.registers.insert(MDIC, value & 0x0fff_0000 | answer);
             }
@@ -520,6 +537,30 @@ pub(crate) fn open_with(ring: u16) -> Open {
         stack,
         pool,
         pair: pairs.pop().unwrap(),
+    }
+}
+
+/// A NIC on the fake, open as `change` says, with buffers of so many bytes.
+pub(crate) fn open_as(buffer_size: u32, change: impl FnOnce(&mut OpenConfig)) -> Open {
+    let (fake, stack) = (Fake::new(), Arc::new(Stack::default()));
+    let nic = E1000::probe(fake.clone()).unwrap();
+    let pool = FramePool::new(PoolConfig {
+        frames: FRAMES as u32,
+        buffer_size,
+        ..PoolConfig::default()
+    })
+    .unwrap();
+    let mut config = config(&pool, 16);
+    change(&mut config);
+    fake.take_log();
+    let mut pairs = nic.open(&config, stack.clone()).unwrap();
+    let pair = pairs.pop().unwrap();
+    Open {
+        fake,
+        nic,
+        stack,
+        pool,
+        pair,
     }
 }
 

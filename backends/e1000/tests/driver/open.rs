@@ -21,39 +21,47 @@ fn open_programs_the_chip_in_the_manuals_order() {
     let rx = (fake.value(0x2800), fake.value(0x2804));
     let tx = (fake.value(0x3800), fake.value(0x3804));
     let golden = [
+        // 48 KiB of the packet buffer for the receiver.
+        (0x1000, 48),
         // Nothing interrupts, nothing moves, then the reset.
         (0x00d8, 0xffff_ffff),
         (0x0100, 0),
         (0x0400, 1 << 3),
         (0x0000, 1 << 26),
         (0x00d8, 0xffff_ffff),
-        // Link up by auto-negotiation, no flow control.
+        // Link up by auto-negotiation, no flow control; but how a pause frame
+        // would look, and when it would be sent.
         (0x0000, 1 << 6 | 1 << 5),
-        (0x0028, 0),
-        (0x002c, 0),
-        (0x0030, 0),
-        (0x0170, 0),
+        (0x0028, 0x00c2_8001),
+        (0x002c, 0x0100),
+        (0x0030, 0x8808),
+        (0x0170, 0xffff),
+        (0x2168, 0xacc8),
+        (0x2160, 1 << 31 | 0xacc0),
         // The station address.
         (0x5400, 0x1200_5452),
         (0x5404, 1 << 31 | 0x5634),
-        // Receive ring of 8 descriptors, no delays, checksums on.
+        // Receive ring of 8 descriptors.
         (0x2800, rx.0),
         (0x2804, rx.1),
         (0x2808, 128),
         (0x2810, 0),
         (0x2818, 0),
-        (0x2820, 0),
-        (0x282c, 0),
-        (0x5000, 0x300),
-        // Transmit ring of 8 descriptors, no delays, the gap for copper.
+        // Transmit ring of 8 descriptors, the gap for copper.
         (0x3800, tx.0),
         (0x3804, tx.1),
         (0x3808, 128),
         (0x3810, 0),
         (0x3818, 0),
-        (0x3820, 0),
         (0x0410, 0x0060_200a),
+        // Checksums on, also over IPv6; the type of tags; no delays.
+        (0x5000, 0x700),
+        (0x0038, 0x8100),
         (0x00c4, 0),
+        (0x2820, 0),
+        (0x282c, 0),
+        (0x3820, 0),
+        (0x382c, 0),
         // Both units on, and the link's interrupt.
         (0x0400, 1 << 1 | 1 << 3 | 0x0f << 4 | 0x40 << 12),
         (0x0100, 1 << 1 | 1 << 15 | 1 << 26),

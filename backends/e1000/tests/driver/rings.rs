@@ -234,19 +234,27 @@ fn what_the_chip_cannot_send_goes_home_and_is_counted() {
     for len in [0, 13, 1519, 1900] {
         send(&mut open, len);
     }
+    // Beyond the packet; beyond what a context can name; segments without a
+    // checksum; a tag, which is switched off.
+    for (start, offset, len) in [(34, 25, 60), (250, 6, 400)] {
+        let mut frame = open.pool.alloc().unwrap();
+        frame.put(len).unwrap().fill(1);
+        frame.set_tx_checksum(Some(TxChecksum { start, offset }));
+        open.pair.tx.post(frame).unwrap();
+    }
     let mut frame = open.pool.alloc().unwrap();
-    frame.put(60).unwrap().fill(1);
-    let (start, offset) = (34, 6);
-    frame.set_tx_checksum(Some(TxChecksum { start, offset }));
-    open.pair.tx.post(frame).unwrap();
-    let mut frame = open.pool.alloc().unwrap();
-    frame.put(60).unwrap().fill(1);
-    frame.set_vlan_tci(Some(5));
-    open.pair.tx.post(frame).unwrap();
+    frame.put(1000).unwrap().fill(1);
+    frame.set_gso_size(Some(500));
+    frame.set_vlan_tci(None);
+    let mut tagged = open.pool.alloc().unwrap();
+    tagged.put(60).unwrap().fill(1);
+    tagged.set_vlan_tci(Some(5));
+    open.pair.tx.post(tagged).unwrap();
     open.fake.take_log();
     open.pair.tx.kick();
     assert_eq!(open.fake.take_log(), []);
-    assert_eq!(stats(&open).tx_dropped, 6);
+    assert_eq!(stats(&open).tx_dropped, 7);
+    drop(frame);
     assert_eq!(open.pool.count_free(), FRAMES);
 }
 
