@@ -68,6 +68,7 @@ impl<P: PciDevice> Shared<P> {
             return;
         }
         let status = Tsr::from_bits_retain(self.chip.read(regs::TSR));
+        self.count_collisions(status);
         let good = causes.contains(Isr::PTX);
         if !good && status.intersects(Tsr::ABT | Tsr::FU) && core.tx.retries < RETRIES {
             core.tx.retries += 1;
@@ -80,12 +81,20 @@ impl<P: PciDevice> Shared<P> {
         self.send_next(core);
     }
 
+    /// NCR counts to 15: what was given up after 16 collisions shows 0.
+    fn count_collisions(&self, status: Tsr) {
+        let collisions = if status.contains(Tsr::ABT) {
+            16
+        } else if status.contains(Tsr::COL) {
+            self.chip.read(regs::NCR) & 0xf
+        } else {
+            0
+        };
+        count(&self.counters.collisions, collisions.into());
+    }
+
     fn count_sent(&self, core: &Core, good: bool, status: Tsr) {
         let counters = &self.counters;
-        if status.contains(Tsr::COL) {
-            let collisions = self.chip.read(regs::NCR) & 0xf;
-            count(&counters.collisions, collisions.into());
-        }
         let kinds = [
             (Tsr::ABT, &counters.tx_aborted_errors),
             (Tsr::FU, &counters.tx_fifo_errors),
