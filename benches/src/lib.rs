@@ -6,6 +6,7 @@
 //! - [`rings`] holds the rings of `dma-ring` and their peers behind one trait,
 //!   and what is done with them.
 //! - [`netpath`] holds the packet path and its peer behind one trait.
+//! - [`nics`] holds the emulated NICs with their drivers, with and without the stack.
 //! - `afxdp` holds a veth pair and what is measured on it; it is there with the feature
 //!   `af-xdp`.
 //!
@@ -15,6 +16,7 @@
 pub mod afxdp;
 pub mod callgrind;
 pub mod netpath;
+pub mod nics;
 pub mod options;
 pub mod pair;
 pub mod rings;

@@ -48,7 +48,7 @@ mod loopback;
 pub mod measure;
 mod scenario;
 mod smoltcp;
-mod traffic;
+pub(crate) mod traffic;
 
 pub use contender::{Contender, Host, run};
 pub use scenario::{SCENARIOS, Scenario, Service, Spread};

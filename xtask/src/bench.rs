@@ -104,6 +104,8 @@ fn measure(
     options: &Options,
 ) -> Result<(bool, Vec<Row>)> {
     let mut cargo = workspace.cargo();
+    // So that instructions can be told apart by the files that they come from.
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
     cargo.args([
         "run",
         "--quiet",

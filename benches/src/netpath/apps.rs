@@ -9,7 +9,7 @@ use softnet_netstack::{Stack, StackConfig, UdpOptions, UdpSocket};
 
 /// How an application answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// By way of a buffer of its own.
     Copied,
     /// In the frame that came in.
@@ -17,7 +17,7 @@ pub(super) enum Answer {
 }
 
 /// The sockets, read in the order in which datagrams come for them.
-pub(super) struct Apps {
+pub(crate) struct Apps {
     sockets: Vec<UdpSocket>,
     readers: Readers,
     answer: Answer,
@@ -25,7 +25,7 @@ pub(super) struct Apps {
 }
 
 impl Apps {
-    pub(super) fn open(stack: &mut Stack, scenario: &Scenario, answer: Answer) -> Result<Self> {
+    pub(crate) fn open(stack: &mut Stack, scenario: &Scenario, answer: Answer) -> Result<Self> {
         let frame = StackConfig::default().pool.buffer_size as usize + 64;
         let options = UdpOptions {
             receive_buffer: BATCH * frame,
@@ -41,13 +41,13 @@ impl Apps {
         })
     }
 
-    pub(super) fn buffer(&self) -> &[u8] {
+    pub(crate) fn buffer(&self) -> &[u8] {
         &self.buffer
     }
 
     /// Serves as many datagrams; returns how many there were.
     #[inline]
-    pub(super) fn serve(&mut self, service: Service, batch: usize) -> usize {
+    pub(crate) fn serve(&mut self, service: Service, batch: usize) -> usize {
         let mut served = 0;
         for _ in 0..batch {
             let done = match (service, self.answer) {

@@ -6,22 +6,22 @@ use core::net::Ipv4Addr;
 use std::array;
 
 /// The address of the host under test.
-pub(super) const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 /// The address of who sends to it.
-pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The station address of who sends to it.
-pub(super) const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xee, 0x01];
+pub(crate) const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xee, 0x01];
 /// The port of the first socket; the others follow.
-pub(super) const FIRST_PORT: u16 = 10_000;
+pub(crate) const FIRST_PORT: u16 = 10_000;
 const PEER_PORT: u16 = 4_000;
 
 /// Sockets' ports.
-pub(super) fn port_of(socket: usize) -> u16 {
+pub(crate) fn port_of(socket: usize) -> u16 {
     FIRST_PORT.wrapping_add(socket as u16)
 }
 
 /// Frames that arrive over and over in the same order.
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     bytes: Vec<u8>,
     frame_len: usize,
     /// Where the next frame starts.
@@ -29,7 +29,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn new(scenario: &Scenario, to: [u8; 6]) -> Self {
+    pub(crate) fn new(scenario: &Scenario, to: [u8; 6]) -> Self {
         let frame = |socket| match scenario.service {
             Service::Ping => ping(to, scenario.payload),
             _ => datagram(to, port_of(socket), scenario.payload),
@@ -43,14 +43,14 @@ impl Traffic {
 
     /// The next frame.
     #[inline]
-    pub(super) fn next(&mut self) -> &[u8] {
+    pub(crate) fn next(&mut self) -> &[u8] {
         let start = self.advance();
         &self.bytes[start..start + self.frame_len]
     }
 
     /// The next frames.
     #[inline]
-    pub(super) fn next_batch(&mut self) -> [&[u8]; BATCH] {
+    pub(crate) fn next_batch(&mut self) -> [&[u8]; BATCH] {
         let starts: [usize; BATCH] = array::from_fn(|_| self.advance());
         starts.map(|start| &self.bytes[start..start + self.frame_len])
     }
@@ -67,7 +67,7 @@ impl Traffic {
 
     /// Changes the last byte of every frame, and no checksum.
     #[cfg(test)]
-    pub(super) fn spoil(&mut self) {
+    pub(crate) fn spoil(&mut self) {
         for frame in self.bytes.chunks_mut(self.frame_len) {
             if let Some(last) = frame.last_mut() {
                 *last ^= 1;
@@ -77,13 +77,13 @@ impl Traffic {
 }
 
 /// The sockets in the order in which the frames are for them.
-pub(super) struct Readers {
+pub(crate) struct Readers {
     order: Vec<usize>,
     at: usize,
 }
 
 impl Readers {
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
             order: scenario.order(),
             at: 0,
@@ -91,7 +91,7 @@ impl Readers {
     }
 
     #[inline]
-    pub(super) fn next(&mut self) -> usize {
+    pub(crate) fn next(&mut self) -> usize {
         let socket = self.order[self.at];
         self.at += 1;
         if self.at == self.order.len() {
@@ -102,12 +102,12 @@ impl Readers {
 }
 
 /// The payload of each frame.
-pub(super) fn payload(len: usize) -> Vec<u8> {
+pub(crate) fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|n| n as u8 ^ 0x5a).collect()
 }
 
 /// An ARP request of the peer (RFC 826), from which a host learns where it is.
-pub(super) fn arp_request() -> Vec<u8> {
+pub(crate) fn arp_request() -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend(PEER_MAC);
     frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
