@@ -18,4 +18,5 @@ need_rust benches/Cargo.toml
 need_rust_tools
 # Chips and guests of QEMU. Where it cannot be had, the tests that want it are skipped by name.
 scripts/qemu.sh >/dev/null || echo "QEMU could not be fetched: its tests will be skipped." >&2
+scripts/guest.sh >/dev/null || echo "No guest could be made: its tests will be skipped." >&2
 cargo xtask ci "$@"
