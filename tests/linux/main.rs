@@ -160,7 +160,11 @@ fn linux_drives_our_82540em_as_its_own() {
     };
     transcript.holds(&FACTS);
     offloads_were_used(&transcript);
-    self_test_passed(&transcript, &["Eeprom", "Link"]);
+    transcript.holds(&["function-reset"]);
+    self_test_passed(
+        &transcript,
+        &["Register", "Eeprom", "Interrupt", "Loopback", "Link"],
+    );
 }
 
 #[test]

@@ -90,7 +90,11 @@ impl E1000 {
                 revision: 2,
             },
             bars: [Some(memory), None, Some(ports), None, None, None],
-            capabilities: PciCapabilities::default(),
+            capabilities: PciCapabilities {
+                // Where the list begins in the manual's table of the header (section 4.1).
+                power_management: Some(0xdc),
+                ..PciCapabilities::default()
+            },
         }
     }
 

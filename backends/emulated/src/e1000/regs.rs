@@ -49,6 +49,7 @@ pub(super) mod offset {
     pub(in crate::e1000) const TXDCTL: u32 = 0x3828;
     pub(in crate::e1000) const TADV: u32 = 0x382c;
     pub(in crate::e1000) const TSPMT: u32 = 0x3830;
+    pub(in crate::e1000) const TXCW: u32 = 0x0178;
     pub(in crate::e1000) const STATISTICS: u32 = 0x4000;
     pub(in crate::e1000) const STATISTICS_END: u32 = 0x40fc;
     pub(in crate::e1000) const RXCSUM: u32 = 0x5000;
@@ -102,6 +103,9 @@ bitflags! {
         const RXDMT0 = 1 << 4;
         const RXO = 1 << 6;
         const RXT0 = 1 << 7;
+        /// Causes that the manual reserves; software can raise them, and Linux's
+        /// self test does.
+        const RESERVED = 1 << 5 | 1 << 8;
         const MDAC = 1 << 9;
         const RXCFG = 1 << 10;
         const PHYINT = 1 << 12;
@@ -291,6 +295,8 @@ pub(super) fn plain_mask(at: u32) -> Option<u32> {
         offset::RSRPD => 0xfff,
         offset::TSPMT => u32::MAX,
         offset::RXCSUM => 0x7ff,
+        // Of the fibre's side, which this chip has not; Linux's self test looks for it.
+        offset::TXCW => 0xc000_ffff,
         offset::RCTL => Rctl::all().bits(),
         offset::TCTL => Tctl::all().bits(),
         offset::WUC => 0xf,

@@ -49,7 +49,13 @@ fn configuration_space_has_the_header_of_the_82540em() {
     assert_eq!(rig.dev.config_read32(0x08) >> 8, 0x02_0000);
     assert_eq!(rig.dev.config_read32(0x3c) >> 8 & 0xff, 1, "INTA#");
     assert_eq!(rig.dev.config_read32(0x18) & 1, 1, "I/O");
-    for at in (0x40..0x100).step_by(4) {
+    assert_eq!(rig.dev.config_read32(0x34), 0xdc, "power management");
+    assert_eq!(
+        rig.dev.config_read32(0xdc) & 0xffff,
+        1,
+        "and nothing after it"
+    );
+    for at in (0x40..0xdc).chain(0xe4..0x100).step_by(4) {
         assert_eq!(rig.dev.config_read32(at), 0);
     }
 }
