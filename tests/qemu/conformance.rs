@@ -17,12 +17,19 @@ fn assert_holds_but<H: Harness>(denied: &[&str], make: impl FnMut() -> H) {
     assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
 }
 
+/// QEMU sends a segment without payload after a packet that is a whole number of
+/// segments (section 3.5.9.3 of Intel's manual knows none), and verifies no checksum.
+const E1000_DENIED: &[&str] = &[
+    "a long packet that is left to the NIC is cut into segments",
+    "a right checksum is called so",
+];
+
 #[test]
 fn the_e1000_driver_keeps_the_contract_on_qemus_82540em() {
     let Some(qemu) = softnet_test_support::qemu() else {
         return;
     };
-    assert_holds_but(&[], || {
+    assert_holds_but(E1000_DENIED, || {
         Bench::new(&qemu, "e1000", |function| {
             softnet_e1000::E1000::probe(function).unwrap()
         })
