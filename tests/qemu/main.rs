@@ -8,3 +8,4 @@
 mod bench;
 mod conformance;
 mod differential;
+mod e1000;
