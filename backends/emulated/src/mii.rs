@@ -45,7 +45,6 @@ pub(crate) struct Mii {
     carrier: bool,
     /// The status shows a link that went down until it was read once.
     link_dropped: bool,
-    /// A page came since the expansion register was read.
     page: bool,
 }
 
@@ -86,22 +85,30 @@ impl Mii {
 
     /// Sets all registers to their initial values and negotiates anew.
     pub(crate) fn reset(&mut self) {
-        self.words = [0; 32];
-        for &(number, value) in self.initial {
-            self.words[usize::from(number % 32)] = value;
-        }
-        self.restart();
+        self.track(|mii| {
+            mii.words = [0; 32];
+            for &(number, value) in mii.initial {
+                mii.words[usize::from(number % 32)] = value;
+            }
+            mii.restart();
+        });
+    }
+
+    /// Does something that the link may change by.
+    fn track(&mut self, something: impl FnOnce(&mut Self)) {
+        let before = self.link();
+        something(self);
+        self.link_dropped |= before.is_some() && before != self.link();
     }
 
     /// Negotiates anew, if there is somebody and it is not switched off. With
     /// autonegotiation off, the forced link is there at once.
     fn restart(&mut self) {
-        self.link_dropped |= self.link().is_some();
         let control = self.control();
         let off = control & (control::POWER_DOWN | control::ISOLATE) != 0;
-        self.negotiation = if off || !self.carrier && !self.loops_back() {
+        self.negotiation = if off || !self.carrier {
             Negotiation::Idle
-        } else if control & control::AUTONEG != 0 && !self.loops_back() {
+        } else if control & control::AUTONEG != 0 {
             Negotiation::Begun
         } else {
             Negotiation::Complete
@@ -114,27 +121,38 @@ impl Mii {
 
     /// Whether what is sent comes back from here.
     pub(crate) fn loops_back(&self) -> bool {
-        self.control() & control::LOOPBACK != 0
+        self.control() & (control::LOOPBACK | control::POWER_DOWN) == control::LOOPBACK
     }
 
     /// Somebody came to the other end of the cable, or left.
     pub(crate) fn set_carrier(&mut self, carrier: bool) {
         if self.carrier != carrier {
-            self.link_dropped |= self.link().is_some();
-            self.carrier = carrier;
-            self.restart();
+            self.track(|mii| {
+                mii.carrier = carrier;
+                mii.restart();
+            });
         }
     }
 
-    /// Looks at the clock: completes what is due.
-    pub(crate) fn tick(&mut self, now_ns: u64) {
+    /// Looks at the clock. Returns whether the negotiation is complete now, and
+    /// was not before.
+    pub(crate) fn tick(&mut self, now_ns: u64) -> bool {
         if self.negotiation == Negotiation::Begun {
             self.negotiation = Negotiation::Until(now_ns.saturating_add(self.autoneg_ns));
         }
-        if matches!(self.negotiation, Negotiation::Until(due) if due <= now_ns) {
-            self.negotiation = Negotiation::Complete;
-            self.page = true;
+        let due = matches!(self.negotiation, Negotiation::Until(due) if due <= now_ns);
+        if due {
+            self.track(|mii| {
+                mii.negotiation = Negotiation::Complete;
+                mii.page = true;
+            });
         }
+        due
+    }
+
+    /// Whether a page came since the expansion register was read.
+    pub(crate) fn page_came(&self) -> bool {
+        self.page
     }
 
     /// Time passes that the clock does not show.
@@ -155,19 +173,18 @@ impl Mii {
 
     /// The link, if it is up.
     pub(crate) fn link(&self) -> Option<Link> {
-        if self.negotiation != Negotiation::Complete {
-            return None;
-        }
         let control = self.control();
-        if control & control::AUTONEG == 0 || self.loops_back() {
+        if self.negotiation != Negotiation::Complete && !self.loops_back() {
+            None
+        } else if control & control::AUTONEG == 0 || self.loops_back() {
             // The speed's low bit is bit 13, its high bit is bit 6.
-            let speed = u32::from(control >> 5 & 2 | control >> 13 & 1);
-            return Some(Link {
-                speed,
+            Some(Link {
+                speed: u32::from(control >> 5 & 2 | control >> 13 & 1),
                 full_duplex: control & control::DUPLEX != 0,
-            });
+            })
+        } else {
+            self.agreed()
         }
-        self.agreed()
     }
 
     /// The best of what is advertised (annex 28B.3).
@@ -187,8 +204,7 @@ impl Mii {
     }
 
     fn negotiated(&self) -> bool {
-        let autoneg = self.control() & control::AUTONEG != 0;
-        self.negotiation == Negotiation::Complete && autoneg && !self.loops_back()
+        self.negotiation == Negotiation::Complete && self.control() & control::AUTONEG != 0
     }
 
     pub(crate) fn read(&mut self, number: u8) -> u16 {
@@ -231,16 +247,18 @@ impl Mii {
     /// Speed and duplex written while autonegotiation is on take effect only
     /// when it is switched off by a reset or by this write.
     fn write_control(&mut self, value: u16) {
-        if value & control::RESET != 0 {
-            // A software reset keeps what is advertised.
-            self.words[usize::from(reg::CONTROL)] = value & 0x3dc0;
-            return self.restart();
-        }
         let before = self.control();
-        self.words[usize::from(reg::CONTROL)] = value & control::KEPT;
-        let matters = control::AUTONEG | control::POWER_DOWN | control::ISOLATE | control::LOOPBACK;
-        if value & control::RESTART != 0 || (before ^ value) & matters != 0 {
-            self.restart();
-        }
+        self.track(|mii| {
+            if value & control::RESET != 0 {
+                // A software reset keeps what is advertised.
+                mii.words[usize::from(reg::CONTROL)] = value & 0x3dc0;
+                return mii.restart();
+            }
+            mii.words[usize::from(reg::CONTROL)] = value & control::KEPT;
+            let matters = control::AUTONEG | control::POWER_DOWN | control::ISOLATE;
+            if value & control::RESTART != 0 || (before ^ value) & matters != 0 {
+                mii.restart();
+            }
+        });
     }
 }

@@ -12,7 +12,7 @@
 //! Interrupt handlers are called with none of these locks held, so that a handler
 //! may use every register.
 
-use super::core::{Core, Ring};
+use super::core::Core;
 use super::eeprom::Eeprom;
 use super::filter::RAH_AV;
 use super::interrupt::Interrupts;
@@ -21,10 +21,12 @@ use super::phy::Phy;
 use super::regs::{Cause, Ctrl, Registers, Status, offset};
 use super::stats::Statistics;
 use super::{E1000Config, flow, rx, tx};
+use crate::counters::Counters;
 use crate::doorbell::Doorbell;
 use crate::model::{ModelCounters, Step};
 use crate::pci::FunctionPort;
 use crate::quiesce::Gate;
+use crate::ring::Ring;
 use crate::starved::Starved;
 use crate::sync;
 use softnet_nic_hal::wire::{Wire, WireWaker};
@@ -68,34 +70,6 @@ pub(super) struct Slow {
     pub(super) eeprom: Eeprom,
     pub(super) phy: Phy,
     pub(super) mdic: u32,
-}
-
-/// The model's own counters.
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) wire_rx: Counter,
-    pub(super) rx_unheard: Counter,
-    pub(super) rx_filtered: Counter,
-    pub(super) wire_tx: Counter,
-    pub(super) wire_tx_lost: Counter,
-    pub(super) tx_unsupported: Counter,
-    pub(super) tx_discarded: Counter,
-}
-
-/// A counter with one writer at a time: whoever has passed the gate.
-#[derive(Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub(super) fn add(&self, more: u64) {
-        let sum = self.0.load(Ordering::Relaxed).wrapping_add(more);
-        self.0.store(sum, Ordering::Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Chip {
@@ -212,7 +186,7 @@ impl Chip {
     /// cause.
     pub(super) fn update_link(&self, slow: &mut Slow) {
         let ctrl = self.registers.ctrl();
-        let link = slow.phy.link().filter(|_| ctrl.contains(Ctrl::SLU));
+        let link = slow.phy.mii().link().filter(|_| ctrl.contains(Ctrl::SLU));
         let was_up = self.status().contains(Status::LU);
         let mut status = Status::PCI66.bits();
         if let Some(link) = link {
@@ -221,7 +195,8 @@ impl Chip {
             status |= Status::LU.bits() | speed << 6 | link.speed << 8 | u32::from(full_duplex);
         }
         self.registers.set(offset::STATUS, status);
-        self.looped.store(slow.phy.loops_back(), Ordering::Release);
+        self.looped
+            .store(slow.phy.mii().loops_back(), Ordering::Release);
         if was_up != link.is_some() {
             self.interrupts.set(Cause::LSC);
         }
@@ -321,7 +296,7 @@ impl Chip {
             core.flow.due(now_ns),
         ];
         drop(core);
-        let phy = self.slow().phy.next_event_ns();
+        let phy = self.slow().phy.mii().next_event_ns();
         let throttle = self.throttle_end(now_ns);
         let events = delays.into_iter().chain([phy, throttle]);
         events.flatten().min()
@@ -387,15 +362,7 @@ impl Chip {
     }
 
     pub(super) fn counters(&self) -> ModelCounters {
-        ModelCounters {
-            wire_rx: self.counters.wire_rx.value(),
-            rx_unheard: self.counters.rx_unheard.value(),
-            rx_filtered: self.counters.rx_filtered.value(),
-            wire_tx: self.counters.wire_tx.value(),
-            wire_tx_lost: self.counters.wire_tx_lost.value(),
-            tx_unsupported: self.counters.tx_unsupported.value(),
-            tx_discarded: self.counters.tx_discarded.value(),
-        }
+        self.counters.values()
     }
 
     pub(super) fn set_waker(&self, waker: Option<Arc<dyn WireWaker>>) {

@@ -9,7 +9,6 @@ use crate::fifo::Fifo;
 use crate::flow::Flow;
 use crate::offload::TAG_LEN;
 use crate::pci::DmaView;
-use softnet_dma_ring::DmaAddr;
 
 /// Bytes of the longest packet.
 pub(super) const MAX_PACKET: usize = 16384;
@@ -108,52 +107,5 @@ impl Tx {
         };
         self.len = frame.len();
         !frame.is_empty() && crc32fast::hash(frame).to_le_bytes() == *fcs
-    }
-}
-
-/// A descriptor ring, as its registers describe it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ring {
-    pub(super) base: u64,
-    pub(super) len: u32,
-    pub(super) head: u32,
-    pub(super) tail: u32,
-}
-
-impl Ring {
-    /// A ring in which nothing can be done: of no descriptors.
-    pub(super) const STOPPED: Self = Self {
-        base: 0,
-        len: 0,
-        head: 0,
-        tail: 0,
-    };
-
-    /// Descriptors that the device owns. None, while head or tail are beyond the
-    /// ring: the manual says nothing of such a ring, and the model stands still.
-    #[inline]
-    pub(super) fn available(&self) -> u32 {
-        if self.head >= self.len || self.tail >= self.len {
-            0
-        } else if self.tail >= self.head {
-            self.tail - self.head
-        } else {
-            self.len - self.head + self.tail
-        }
-    }
-
-    /// Where the descriptor at the head is.
-    #[inline]
-    pub(super) fn descriptor(&self) -> DmaAddr {
-        DmaAddr(self.base).offset(u64::from(self.head) * 16)
-    }
-
-    #[inline]
-    pub(super) fn advance(&mut self) {
-        self.head = if self.head + 1 >= self.len {
-            0
-        } else {
-            self.head + 1
-        };
     }
 }

@@ -4,12 +4,13 @@ mod offload;
 mod packet;
 
 use super::chip::Chip;
-use super::core::{Core, MAX_PACKET, Ring, Rx};
+use super::core::{Core, MAX_PACKET, Rx};
 use super::filter::{Accept, BROADCAST, Exact, accept};
 use super::flow;
 use super::regs::{Cause, Rctl, offset};
 use super::stats::{Delta, Octets, Stat};
 use crate::flow::{Control, Flow, Listener};
+use crate::ring::Ring;
 use offload::{Description, Offload};
 use packet::Packet;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};

@@ -7,10 +7,11 @@ mod line;
 pub(super) use descriptor::Extended;
 
 use super::chip::Chip;
-use super::core::{Core, Ring, Tx};
+use super::core::{Core, Tx};
 use super::regs::{Cause, Ctrl, Tctl, offset};
 use super::stats::Stat;
 use crate::offload::{ChecksumField, TAG_LEN, ZeroSum};
+use crate::ring::Ring;
 use descriptor::{Command, Context, Control, DD, Options};
 use line::Line;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow, DmaWords};
