@@ -4,7 +4,7 @@
 use super::random::Random;
 use super::run::Chip;
 use super::run_scripts;
-use super::script::{Number, Op, To, parse};
+use super::script::{Number, Op, To, frame, noise, parse};
 use super::side::{Ours, Width};
 use crate::bench::MAC;
 use softnet_emulated::{E1000, E1000Config};
@@ -139,7 +139,7 @@ const RING: u64 = 64;
 const TX_RING: u64 = 0x0;
 const RX_RING: u64 = 0x400;
 const TX_BUFFERS: u64 = 0x1000;
-const RX_BUFFERS: u64 = 0x4000;
+const RX_BUFFERS: u64 = 0x6000;
 
 /// Both rings set up, one buffer of 2 KiB or its parts to each receive descriptor, the
 /// link up, and both units on.
@@ -154,7 +154,7 @@ write RDBAL @0x400
 write RDBAH ^0x0
 write RDLEN 1024
 write TCTL 0x40102
-fill 0x1000 0x3000 1
+fill 0x1000 0x2000 1
 write ICR 0xffffffff
 ";
 
@@ -183,7 +183,7 @@ const VISIBLE: &[(&str, u32)] = &[
 ];
 
 /// The statistics registers that both count.
-const STATISTICS: &[&str] = &["MPC", "GPRC", "GPTC", "TOTL", "TOTH", "TPT"];
+const STATISTICS: &[&str] = &["MPC", "GPRC", "GPTC", "TPT"];
 
 fn write(name: &str, value: u64) -> Op {
     CHIP.write(name, value)
@@ -191,13 +191,15 @@ fn write(name: &str, value: u64) -> Op {
 
 /// One thing that a driver, or somebody on the wire, might do.
 fn next(rng: &mut fastrand::Rng) -> Vec<Op> {
-    match rng.u8(..12) {
+    match rng.u8(..16) {
         0..=2 => transmit(rng),
         3..=5 => receive(rng),
         6 => interrupts(rng),
         7 => addresses(rng),
         8 => vec![write("TCTL", 0x40100 | rng.u64(..) & 0x2)],
-        9..=10 => vec![CHIP.read(rng.choice(STATISTICS).copied().unwrap_or("TPT"))],
+        9 => vec![write("CTRL", 0x40 | rng.u64(..2) << 30)],
+        10..=12 => extended(rng),
+        13..=14 => vec![CHIP.read(rng.choice(STATISTICS).copied().unwrap_or("TPT"))],
         _ => vec![write("ICR", u64::MAX)],
     }
 }
@@ -209,14 +211,95 @@ fn transmit(rng: &mut fastrand::Rng) -> Vec<Op> {
     ops
 }
 
-/// A legacy descriptor (3.3.3). IFCS is set, and IC, RPS and VLE are not.
+/// A legacy descriptor (3.3.3). IFCS is set, and IC and RPS are not.
 fn legacy(rng: &mut fastrand::Rng) -> Op {
     let at = TX_RING + rng.u64(..RING) * 16;
     let buffer = TX_BUFFERS + rng.u64(..0x1000);
     let len = rng.u64(60..1515);
-    let command = 0x2 | u64::from(rng.u8(..10) > 1) | rng.u64(..2) << 3 | rng.u64(..2) << 7;
-    let words = [Number::At(buffer), Number::Plain(command << 24 | len)];
+    let flags = rng.u64(..2) << 3 | rng.u64(..2) << 6 | rng.u64(..2) << 7;
+    let command = 0x2 | u64::from(rng.u8(..10) > 1) | flags;
+    let tag = rng.u64(..0x1_0000) << 48;
+    let words = [Number::At(buffer), Number::Plain(tag | command << 24 | len)];
     Op::Store(at as usize, words.to_vec())
+}
+
+/// A packet by extended descriptors (3.3.6, 3.3.7), in a ring that holds nothing else: a
+/// short packet that ends whatever was begun before, a context, and the packet's data in
+/// two parts. Afterwards the ring is empty, so that nothing of it is met out of place.
+fn extended(rng: &mut fastrand::Rng) -> Vec<Op> {
+    let (tcp, cut) = (rng.bool(), rng.bool());
+    let header: u64 = if tcp { 54 } else { 42 };
+    let mss = if cut { rng.u64(64..1460) } else { 0 };
+    // No packet is shorter than Ethernet's shortest.
+    let last = rng.u64(18..64);
+    let payload = if cut {
+        rng.u64(..5) * mss + last
+    } else {
+        rng.u64(18..1400)
+    };
+    let at = rng.u64(..RING - 4);
+    let mut ops = vec![write("TCTL", 0x40100), write("TDH", at), write("TDT", at)];
+    ops.extend(packet(rng, tcp, payload));
+    // TUCSE, TUCSO, TUCSS and IPCSE, IPCSO, IPCSS.
+    let checksums = (34 | if tcp { 50 } else { 40 } << 8) << 32 | 33 << 16 | 24 << 8 | 14;
+    let kind = u64::from(tcp) | 0x2 | u64::from(cut) << 2 | 0x20;
+    let context = mss << 48 | header << 40 | kind << 24 | payload;
+    let split = rng.u64(1..header + payload);
+    let data = |len: u64, last: u64| {
+        let command = 0x22 | u64::from(cut) << 2 | last;
+        command << 24 | 1 << 20 | len
+    };
+    let options = rng.u64(..4) << 40;
+    let tag = rng.u64(..2) << 30 | rng.u64(..0x1_0000) << 48;
+    let begin = Number::At(TX_BUFFERS + 0x2000);
+    let words = vec![
+        begin,
+        Number::Plain(0x0b00_003c),
+        Number::Plain(checksums),
+        Number::Plain(context),
+        begin,
+        Number::Plain(options | tag | data(split, 0)),
+        Number::At(TX_BUFFERS + 0x2000 + split),
+        Number::Plain(options | tag | data(header + payload - split, 0x9)),
+    ];
+    ops.push(Op::Store((TX_RING + at * 16) as usize, words));
+    ops.extend([write("TCTL", 0x40102), write("TDT", at + 4)]);
+    // The wire of a long packet has many frames; the ring is cleared once they are out.
+    ops.push(Op::Advance(1000));
+    ops.push(Op::Store(
+        (TX_RING + at * 16) as usize,
+        vec![Number::Plain(0); 8],
+    ));
+    ops
+}
+
+/// Puts an IPv4 packet with so much payload into memory. Its transport checksum is the
+/// pseudo-header's, without the length, as segmentation asks for (3.3.6).
+fn packet(rng: &mut fastrand::Rng, tcp: bool, payload: u64) -> Vec<Op> {
+    let at = (TX_BUFFERS + 0x2000) as usize;
+    let mut bytes = [&MAC.0[..], &[2, 0, 0, 0, 0xaa, 0xbb, 8, 0, 0x45, 0]].concat();
+    bytes.extend([
+        0,
+        0,
+        rng.u8(..),
+        rng.u8(..),
+        0,
+        0,
+        64,
+        if tcp { 6 } else { 17 },
+    ]);
+    bytes.extend([0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend(noise(if tcp { 22 } else { 14 }, rng.u64(..)));
+    if tcp {
+        bytes[46] = 0x50;
+    }
+    let words = bytes.chunks_exact(8);
+    let words = words.map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    let words = words.map(Number::Plain).collect();
+    vec![
+        Op::Fill(at, payload as usize + 54, rng.u64(..1000)),
+        Op::Store(at, words),
+    ]
 }
 
 /// The receiver with other settings and a ring full of buffers, and then frames.
@@ -232,17 +315,26 @@ fn receive(rng: &mut fastrand::Rng) -> Vec<Op> {
     ops
 }
 
-/// EN and SECRC, and at random UPE, MPE, LPE, RDMTS, MO, BAM and BSIZE (13.4.22).
+/// EN and SECRC, and at random UPE, MPE, LPE, RDMTS, MO, BAM, BSIZE and VFE (13.4.22).
 fn rctl(rng: &mut fastrand::Rng) -> u64 {
     let filters = rng.u64(..) & 0x0000_b338;
     // Buffers of 1024 bytes at most.
     let size = rng.u64(1..4) << 16;
-    0x0400_0002 | filters | size
+    0x0400_0002 | filters | size | rng.u64(..2) << 18
 }
 
+/// A frame, perhaps with a VLAN tag.
 fn arrive(rng: &mut fastrand::Rng) -> Op {
+    if rng.u8(..4) == 0 {
+        let mut bytes = frame(MAC, rng.usize(64..1515), rng.u64(..1000));
+        bytes[12..14].copy_from_slice(&[0x81, 0]);
+        bytes[14] = rng.u8(..) & 0xef;
+        return Op::Bytes(bytes);
+    }
     let group = MacAddress([0x01, 0, 0x5e, rng.u8(..), rng.u8(..), rng.u8(..)]);
-    let other = MacAddress([0x02, 1, 2, 3, 4, rng.u8(..4)]);
+    // Not in the words of the multicast table that are written, whatever RCTL.MO says:
+    // QEMU looks there for station addresses too.
+    let other = MacAddress([0x02, 1, 2, 3, 0x55, rng.u8(0x31..0x33)]);
     let to = [MAC, MacAddress::BROADCAST, group, other];
     let len = if rng.u8(..8) == 0 {
         rng.usize(1600..4000)
@@ -263,8 +355,9 @@ fn addresses(rng: &mut fastrand::Rng) -> Vec<Op> {
         0 => vec![write("MTA0", rng.u64(..)), write("MTA64", rng.u64(..))],
         1 => vec![
             write("RAL1", 0x0302_0102),
-            write("RAH1", 0x0004 | rng.u64(..2) << 31 | rng.u64(..4) << 8),
+            write("RAH1", 0x3155 | rng.u64(..2) << 31 | rng.u64(..4) << 8),
         ],
+        2 if rng.bool() => vec![write("VFTA0", rng.u64(..)), write("VFTA127", rng.u64(..))],
         2 => vec![write("RAH0", 0x5634 | rng.u64(..2) << 31)],
         _ => vec![write("MTA127", rng.u64(..))],
     }
