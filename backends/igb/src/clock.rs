@@ -30,7 +30,8 @@ pub enum RxStamps {
     Ptp2(u8),
 }
 
-/// When the device's clock and the stack's were looked at together.
+/// When the device's clock and the stack's were looked at together. Until then
+/// stamps are in the device's own time, from the open on.
 ///
 /// The two words are read as one by the rule of sequence locks: the count is odd
 /// while they are written, by one writer.
@@ -39,6 +40,8 @@ pub(crate) struct Clock {
     count: AtomicU32,
     device: AtomicU64,
     stack_ns: AtomicU64,
+    /// Whether the device takes stamps.
+    running: AtomicBool,
     /// A packet that is to be stamped is under way.
     stamping: AtomicBool,
 }
@@ -47,10 +50,12 @@ impl Clock {
     /// Starts the clock and takes stamps of all packets that ask for it.
     pub(crate) fn start<P: PciDevice>(&self, chip: &Chip<P>, rx: RxStamps) {
         self.stamping.store(false, Ordering::Relaxed);
-        self.count.store(0, Ordering::Relaxed);
-        if !chip.family.has_timestamps() {
+        let running = chip.family.has_timestamps();
+        self.running.store(running, Ordering::Relaxed);
+        if !running {
             return;
         }
+        self.note(0, 0);
         chip.write(regs::TIMINCA, INCREMENT);
         chip.write(regs::SYSTIML, 0);
         chip.write(regs::SYSTIMH, 0);
@@ -78,32 +83,32 @@ impl Clock {
 
     /// Looks at both clocks. The caller holds the control plane's lock.
     pub(crate) fn synchronize<P: PciDevice>(&self, chip: &Chip<P>, now_ns: u64) {
-        if !chip.family.has_timestamps() {
-            return;
+        if self.running.load(Ordering::Relaxed) {
+            self.note(stamp_of(chip, [regs::SYSTIML, regs::SYSTIMH]), now_ns);
         }
-        let device = stamp_of(chip, [regs::SYSTIML, regs::SYSTIMH]);
+    }
+
+    fn note(&self, device: u64, now_ns: u64) {
         let count = self.count.load(Ordering::Relaxed);
         self.count.store(count.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         self.device.store(device, Ordering::Relaxed);
         self.stack_ns.store(now_ns, Ordering::Relaxed);
-        // 0 says that there was no look yet.
-        let count = count.wrapping_add(2);
-        let count = if count == 0 { 2 } else { count };
-        self.count.store(count, Ordering::Release);
+        self.count.store(count.wrapping_add(2), Ordering::Release);
     }
 
-    /// A stamp in the stack's time; `None` before the first look at the clocks,
-    /// and while one is being noted.
+    /// A stamp in the stack's time; `None` while a look at the clocks is being
+    /// noted.
     fn stack_time(&self, stamp: u64) -> Option<u64> {
         let count = self.count.load(Ordering::Acquire);
         let device = self.device.load(Ordering::Relaxed);
         let stack_ns = self.stack_ns.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         let same = count == self.count.load(Ordering::Relaxed);
-        let noted = same && count != 0 && count & 1 == 0;
         let since = (stamp.wrapping_sub(device) as i64) >> SHIFT;
-        noted.then(|| stack_ns.saturating_add_signed(since))
+        // 0 would mean that there is none.
+        let time = stack_ns.saturating_add_signed(since).max(1);
+        (same && count & 1 == 0).then_some(time)
     }
 
     /// The stamp of the packet that was received, in the stack's time.
@@ -117,9 +122,9 @@ impl Clock {
     }
 
     /// Reserves the stamp for a packet that is about to be sent; false while it
-    /// is another one's.
+    /// is another one's, and where there is none.
     pub(crate) fn begin_tx(&self) -> bool {
-        !self.stamping.swap(true, Ordering::Acquire)
+        self.running.load(Ordering::Relaxed) && !self.stamping.swap(true, Ordering::Acquire)
     }
 
     /// The packet will not be sent.

@@ -176,7 +176,8 @@ impl<P: PciDevice> Igb<P> {
 
     /// Chooses which received packets get a time stamp. The stamps of the device
     /// are translated to the stack's clock, which the driver knows from the
-    /// first [`watchdog`](NicHal::watchdog) of a session on.
+    /// first [`watchdog`](NicHal::watchdog) of a session on; until then they count
+    /// from the open on.
     ///
     /// # Errors
     /// [`NicError::Unsupported`] where the chip's stamps are of another kind.
