@@ -5,10 +5,14 @@ use crate::emulated::Emulated;
 use crate::only::Only;
 use softnet_igb::Igb;
 use softnet_nic_hal::bus::IrqMode;
-use softnet_nic_hal::testing::conformance;
+use softnet_nic_hal::testing::conformance::{self, Verdict};
 use softnet_qemu::QemuFunction;
 use std::path::Path;
 use std::sync::Arc;
+
+/// What QEMU does otherwise: the last segment of a long packet has no PSH, although
+/// the packet had it (82576, 7.2.4.7).
+const QEMUS: &str = "a long packet that is left to the NIC is cut into segments";
 
 /// QEMU's card, with interrupts of one kind.
 pub(crate) fn qemus(qemu: &Path, mode: IrqMode, vectors: u16) -> Bench<Igb<Only<QemuFunction>>> {
@@ -30,7 +34,15 @@ fn on_qemus(mode: IrqMode) {
     let Some(qemu) = softnet_test_support::qemu() else {
         return;
     };
-    conformance::assert_holds(|| qemus(&qemu, mode, u16::MAX));
+    let mut wrong = Vec::new();
+    for outcome in conformance::run(|| qemus(&qemu, mode, u16::MAX)) {
+        println!("{outcome}");
+        let expected = outcome.fact == QEMUS;
+        if matches!(outcome.verdict, Verdict::Broken(_)) != expected {
+            wrong.push(outcome.to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -143,6 +143,11 @@ impl Request {
         len + (self.packets(len) - 1) * self.headers
     }
 
+    /// Whether the device computes the packet's checksum.
+    pub(super) fn is_summed(&self) -> bool {
+        self.command & TXSM != 0
+    }
+
     /// Whether the packet is to be stamped.
     pub(super) fn is_stamped(&self) -> bool {
         self.command & MAC_1588 != 0

@@ -209,25 +209,19 @@ impl<P: PciDevice> TxRing<P> {
 
     /// What a packet's first frame asks for; nothing when it cannot be sent.
     fn request(&self, frame: &mut Frame) -> Option<Request> {
-        let len = frame.len();
-        if !(HEADER..=MAX_DATA).contains(&len) {
-            return None;
-        }
         let features = self.tie.shared.features();
         let request = Request::read(frame, features).ok()?;
         let whole = !frame.continues();
-        if whole && !self.can_send(len, &request, frame.data()) {
-            return None;
-        }
-        if whole && len < MIN_PACKET {
-            pad(frame);
-        }
-        Some(request)
+        let sendable = !whole || self.can_send(frame.len(), &request, frame.data());
+        sendable.then_some(request)
     }
 
     /// Whether a packet of this length can be sent. One with a tag in itself may
     /// be longer by it.
     fn can_send(&self, len: usize, request: &Request, packet: &[u8]) -> bool {
+        if len < HEADER {
+            return false;
+        }
         if request.segment != 0 {
             let segment = request.headers + request.segment;
             return len <= MAX_LONG && segment <= self.max_packet + TAG;
@@ -279,40 +273,50 @@ impl<P: PciDevice> TxRing<P> {
 
     /// Writes one frame of the packet that is under way, and ends the packet
     /// with the last.
-    fn put_part(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
+    fn put_part(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
         let Some(mut packet) = self.unfinished else {
             return Err(RingFull(frame));
         };
-        let len = frame.len();
-        let last = !frame.continues();
         if self.slots.free == 0 && packet.start != self.slots.reap_at {
             return Err(RingFull(frame));
         }
-        packet.bytes += len;
+        packet.bytes += frame.len();
         packet.frames += 1;
-        // A packet that fills the whole ring could never be sent.
-        let fits = self.slots.free != 0 && packet.frames <= MAX_FRAMES;
-        let sendable = (1..=MAX_DATA).contains(&len)
-            && (packet.frames == 1 || self.can_send(packet.bytes, &packet.request, &[]));
-        if !fits || !sendable {
+        let last = !frame.continues();
+        if !self.can_go_on(&packet, &frame, last) {
             self.give_up(packet);
             self.refuse(frame);
             return Ok(());
         }
-        let end = if last { EOP } else { 0 };
-        let word = packet.word | end | len as u64;
-        let address = frame.dma_addr();
-        let device = &self.tie.shared.chip.device;
-        device.sync_for_device(address, len);
-        let at = self.slots.post_at;
-        self.tie.queue.tx.describe(at, [address.0, word]);
-        self.slots.keep(at, frame);
-        self.slots.posted(1, self.slots.next(at));
+        if last && packet.bytes < MIN_PACKET && !packet.request.is_summed() {
+            packet.bytes += pad(&mut frame, MIN_PACKET - packet.bytes);
+        }
+        self.put_data(frame, packet.word | if last { EOP } else { 0 });
         self.unfinished = Some(packet);
         if last {
             self.end(packet);
         }
         Ok(())
+    }
+
+    /// Whether a packet can be sent with this frame in it. One that fills the
+    /// whole ring never could.
+    fn can_go_on(&self, packet: &Unfinished, frame: &Frame, last: bool) -> bool {
+        let fits = self.slots.free != 0 && packet.frames <= MAX_FRAMES;
+        let has_data = (1..=MAX_DATA).contains(&frame.len());
+        let at_end = packet.frames > 1 && last;
+        fits && has_data && (!at_end || self.can_send(packet.bytes, &packet.request, &[]))
+    }
+
+    fn put_data(&mut self, frame: Frame, word: u64) {
+        let (address, len) = (frame.dma_addr(), frame.len());
+        let device = &self.tie.shared.chip.device;
+        device.sync_for_device(address, len);
+        let at = self.slots.post_at;
+        let words = [address.0, word | len as u64];
+        self.tie.queue.tx.describe(at, words);
+        self.slots.keep(at, frame);
+        self.slots.posted(1, self.slots.next(at));
     }
 
     /// The whole packet is there: its first descriptor says how long it is,
@@ -509,12 +513,14 @@ impl<P: PciDevice> TxRing<P> {
 }
 
 /// Pads with zeros, so that nothing of an earlier packet leaves the host. A
-/// frame without tail room is left to TCTL.PSP.
+/// frame without tail room is left to TCTL.PSP, and so is a packet whose checksum
+/// the device computes: padding is no part of what is summed.
 #[cold]
-fn pad(frame: &mut Frame) {
-    if let Some(padding) = frame.put(MIN_PACKET - frame.len()) {
+fn pad(frame: &mut Frame, bytes: usize) -> usize {
+    frame.put(bytes).map_or(0, |padding| {
         padding.fill(0);
-    }
+        padding.len()
+    })
 }
 
 impl<P: PciDevice> DmaRing for TxRing<P> {

@@ -268,6 +268,32 @@ fn a_packet_of_several_frames_takes_a_descriptor_for_each() {
 }
 
 #[test]
+fn short_packets_are_padded_unless_the_chip_sums_them() {
+    let mut open = long();
+    let mut tagged = open.frame(&[7; 14]);
+    tagged.set_vlan_tci(Some(5));
+    let mut head = open.frame(&[8; 1]);
+    head.set_continues(true);
+    let tail = open.frame(&[8; 19]);
+    let summed = open.summed(&ipv4(17, 42), UDP_AT_34);
+    let words = open.send([tagged, head, tail, summed]);
+    let lengths: Vec<u64> = words
+        .iter()
+        .filter(|word| word.1 >> 20 & 0xf == 3)
+        .map(|word| word.1 & 0xffff)
+        .collect();
+    assert_eq!(lengths, [60, 1, 59, 42]);
+    assert_eq!(words[2].1 >> 46, 60);
+    assert_eq!(open.fake.packet(0, 3)[19..], [0; 40]);
+    let short = open.frame(&[1; 13]);
+    let mut part = open.frame(&[1; 6]);
+    part.set_continues(true);
+    let end = open.frame(&[1; 7]);
+    assert_eq!(open.send([short, part, end]), []);
+    assert_eq!(open.stats().tx_dropped, 2);
+}
+
+#[test]
 fn the_tail_never_stands_inside_of_a_packet() {
     let mut open = long();
     let whole = open.frame(&[1; 60]);
