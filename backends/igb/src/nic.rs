@@ -219,6 +219,7 @@ impl<P: PciDevice> Igb<P> {
         capabilities.rss = true;
         capabilities.timestamps = family.has_timestamps();
         capabilities.scatter = true;
+        capabilities.moderation = true;
         capabilities
     }
 
@@ -381,6 +382,10 @@ impl<P: PciDevice> NicHal for Igb<P> {
     #[inline]
     fn unmask_irq(&self, queue: QueueId) {
         self.shared.unmask(queue);
+    }
+
+    fn moderate(&self, queue: QueueId, interval_us: u32) {
+        self.shared.moderate(queue, interval_us);
     }
 
     fn stats(&self, out: &mut NicStats) {

@@ -178,6 +178,11 @@ impl<P: PciDevice> Queue<P> {
         self.bits.load(Ordering::Relaxed)
     }
 
+    /// The queue's vector, if queues have vectors of their own.
+    pub(crate) fn vector(&self) -> u32 {
+        self.bits().trailing_zeros()
+    }
+
     #[inline]
     pub(crate) fn is_alone(&self) -> bool {
         self.alone.load(Ordering::Relaxed)

@@ -197,6 +197,17 @@ impl<P: PciDevice> Shared<P> {
         }
     }
 
+    /// Keeps the interrupts of a queue's vector apart, in microseconds. Queues that
+    /// share a vector share its interval.
+    pub(crate) fn moderate(&self, queue: QueueId, interval_us: u32) {
+        if let Some(queue) = self.open_queue(queue) {
+            let interval = interval_us.min(regs::EITR_MAX_US) << regs::EITR_SHIFT;
+            let by_vector = self.by_vector.load(Ordering::Relaxed);
+            let vector = if by_vector { queue.vector() } else { 0 };
+            self.chip.write(regs::EITR + 4 * vector, interval);
+        }
+    }
+
     /// Lets a queue interrupt, at once if something is pending.
     #[inline]
     pub(crate) fn unmask(&self, queue: QueueId) {

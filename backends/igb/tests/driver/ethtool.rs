@@ -3,7 +3,7 @@
 use crate::fake::{CTRL, EERD, Fake, Faults, Open, STATUS, open, open_on, rx};
 use softnet_igb::Igb;
 use softnet_nic_hal::ethtool::{Coalesce, EthtoolOps, Features, Pause, SelfTest};
-use softnet_nic_hal::{NicError, NicHal};
+use softnet_nic_hal::{NicError, NicHal, QueueId};
 use std::sync::Arc;
 
 /// Stops the NIC, and opens it again.
@@ -29,6 +29,17 @@ fn coalescing_holds_back_every_queue_and_not_the_link() {
     open.nic.set_coalesce(&usecs(50, 20)).unwrap();
     assert_eq!(open.fake.value(0x1684), 20 << 2);
     assert_eq!(open.nic.coalesce().unwrap(), usecs(50, 20));
+}
+
+#[test]
+fn each_queue_is_moderated_by_its_own_vector_within_what_the_chip_has() {
+    let open = open_on(Fake::new(), |config| config.queues = 2);
+    open.nic.moderate(QueueId(1), 20);
+    open.nic.moderate(QueueId(7), 99);
+    let intervals = || [0, 1, 2].map(|vector| open.fake.value(0x1680 + 4 * vector));
+    assert_eq!(intervals(), [0, 0, 20 << 2]);
+    open.nic.moderate(QueueId(0), u32::MAX);
+    assert_eq!(intervals(), [0, 0x1fff << 2, 20 << 2]);
 }
 
 #[test]
