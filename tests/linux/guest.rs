@@ -1,6 +1,7 @@
 //! A virtual machine that runs one script and says what came of it.
 
 use crate::support::Folder;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,9 +35,8 @@ impl Guest {
         words
             .iter()
             .for_each(|word| line += &format!(" softnet.{word}"));
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.qemu);
-        command.args(MACHINE).args(["-smp", &self.cpus.to_string()]);
+        let mut command = machine(&self.qemu);
+        command.args(["-smp", &self.cpus.to_string()]);
         command.arg("-kernel").arg(self.folder.join("vmlinuz"));
         command.arg("-initrd").arg(&initrd);
         command.args(["-append", &line]).args(&self.device);
@@ -84,6 +84,25 @@ const MACHINE: [&str; 16] = [
     "stdio",
 ];
 
+/// A machine without a system on it, which boots from the network.
+pub(crate) fn boot_from_network(qemu: &Path, rom: &str, mut device: Value) -> Console {
+    device["romfile"] = rom.into();
+    device["bootindex"] = 1.into();
+    let mut command = machine(qemu);
+    // The firmware's console is the serial line.
+    command.args(["-machine", "graphics=off"]);
+    command.args(["-device", &device.to_string()]);
+    Console::start(command)
+}
+
+/// QEMU, which ends when this thread does.
+fn machine(qemu: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(qemu);
+    command.args(MACHINE);
+    command
+}
+
 /// A machine's console. The machine ends with it.
 pub(crate) struct Console {
     machine: Child,
@@ -104,6 +123,12 @@ impl Console {
             lines,
             deadline: Instant::now() + PATIENCE,
         }
+    }
+
+    /// Whether the machine has not ended, and has time left.
+    pub(crate) fn is_running(&mut self) -> bool {
+        let ended = self.machine.try_wait().unwrap();
+        ended.is_none() && Instant::now() < self.deadline
     }
 
     /// The next line; `None` when the machine has ended, or took too long.

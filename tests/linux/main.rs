@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, also in what it stands on"
 )]
 
+mod dhcp;
 mod guest;
 mod peer;
 mod served;
@@ -95,7 +96,7 @@ fn on_ours(chip: &Chip) -> Option<Transcript> {
         qemu,
         folder,
         cpus: chip.cpus,
-        device: served.qemu_arguments(),
+        device: vec!["-device".into(), served.device().to_string()],
     };
     let transcript = guest.run(include_str!("../guest/nic.sh"), chip.driver, chip.words);
     let counted = served.finish();
@@ -213,4 +214,22 @@ fn linux_drives_qemus_ne2000_by_the_same_script() {
         return;
     };
     transcript.holds(&FACTS);
+}
+
+/// What iPXE says when it has an address of the server's.
+const GIVEN: &str = "net0: 10.0.0.60/255.255.255.0";
+
+#[test]
+fn ipxe_boots_as_far_as_dhcp_through_our_82540em() {
+    let Some((qemu, folder, _peer)) = stage() else {
+        return;
+    };
+    let served = Served::start(E1000.ours);
+    let _dhcp = dhcp::Server::start(&folder.join("busybox"));
+    let mut console = guest::boot_from_network(&qemu, "pxe-e1000.rom", served.device());
+    let lines = std::iter::from_fn(|| console.line());
+    let said: Vec<_> = lines.take_while(|line| !line.contains(GIVEN)).collect();
+    assert!(console.is_running(), "no address: {said:#?}");
+    drop(console);
+    served.finish();
 }

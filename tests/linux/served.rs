@@ -32,12 +32,11 @@ impl Served {
     }
 
     /// How QEMU gets the device.
-    pub(crate) fn qemu_arguments(&self) -> Vec<String> {
-        let device = json!({
+    pub(crate) fn device(&self) -> Value {
+        json!({
             "driver": "vfio-user-pci",
             "socket": { "type": "unix", "path": self.folder.file("nic.sock") },
-        });
-        vec!["-device".into(), device.to_string()]
+        })
     }
 
     /// Ends it as soon as it has seen the machine leave. Returns what it counted.
