@@ -24,6 +24,7 @@ use super::stats::Statistics;
 use super::{flow, rx, tx};
 use crate::counters::Counters;
 use crate::doorbell::Doorbell;
+use crate::mii::Link;
 use crate::model::Step;
 use crate::pci::FunctionPort;
 use crate::quiesce::Gate;
@@ -221,21 +222,7 @@ impl Chip {
             Status::GIO_MASTER_ENABLE,
             !ctrl.contains(Ctrl::GIO_MASTER_DISABLE),
         );
-        let mut bits = status.bits();
-        if let Some(link) = link {
-            let forced = (ctrl & Ctrl::SPEED).bits() >> 8;
-            let speed = if ctrl.contains(Ctrl::FRCSPD) {
-                forced
-            } else {
-                link.speed
-            };
-            let full_duplex = if ctrl.contains(Ctrl::FRCDPLX) {
-                ctrl.contains(Ctrl::FD)
-            } else {
-                link.full_duplex
-            };
-            bits |= Status::LU.bits() | speed << 6 | link.speed << 8 | u32::from(full_duplex);
-        }
+        let bits = status.bits() | link.map_or(0, |link| link_bits(ctrl, link));
         self.registers.set(offset::STATUS, bits);
         let looped = self.registers.rctl().loops_back() || slow.phy.mii().loops_back();
         self.looped.store(looped, Ordering::Relaxed);
@@ -379,4 +366,20 @@ impl Chip {
         self.threaded.store(waker.is_some(), Ordering::Release);
         self.doorbell.set_waker(waker);
     }
+}
+
+/// What STATUS shows of a link: speed and duplex, unless CTRL forces others.
+fn link_bits(ctrl: Ctrl, link: Link) -> u32 {
+    let forced = (ctrl & Ctrl::SPEED).bits() >> 8;
+    let speed = if ctrl.contains(Ctrl::FRCSPD) {
+        forced
+    } else {
+        link.speed
+    };
+    let full_duplex = if ctrl.contains(Ctrl::FRCDPLX) {
+        ctrl.contains(Ctrl::FD)
+    } else {
+        link.full_duplex
+    };
+    Status::LU.bits() | speed << 6 | link.speed << 8 | u32::from(full_duplex)
 }

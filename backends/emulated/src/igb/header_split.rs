@@ -24,8 +24,8 @@ pub(super) fn header_len(
     verdict: &Verdict,
 ) -> Option<usize> {
     let enabled = registers.load(offset::PSRTYPE + (number as u32 % 8) * 4);
-    let headers = verdict.headers.as_ref()?;
-    let (stack, end) = stack(frame, headers);
+    let headers = Headers::parse(frame, registers.load(offset::VET) as u16)?;
+    let (stack, end) = stack(frame, &headers);
     let stripped = if verdict.tag_is_stripped() { 4 } else { 0 };
     (enabled & stack != 0).then_some(end.min(frame.len()) - stripped)
 }

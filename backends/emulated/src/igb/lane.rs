@@ -32,6 +32,27 @@ impl Layout {
         }
     }
 
+    /// Whether what is in the header buffer is in the packet buffer too.
+    pub(super) fn replicates(self) -> bool {
+        matches!(self, Self::Replicate | Self::ReplicateLarge)
+    }
+
+    /// Bytes of a packet of `len` bytes that go to a header buffer of `room`
+    /// bytes: its header, if it has one that fits.
+    pub(super) fn header_share(
+        self,
+        header: Option<usize>,
+        room: usize,
+        len: usize,
+    ) -> Option<usize> {
+        match self {
+            Self::Legacy | Self::OneBuffer => None,
+            Self::Split | Self::Replicate => header,
+            Self::SplitAlways => Some(header.unwrap_or(room.min(len))),
+            Self::ReplicateLarge => header.filter(|_| len > room),
+        }
+    }
+
     /// Whether each packet goes to packet buffers alone.
     #[inline]
     pub(super) fn is_plain(self) -> bool {

@@ -36,6 +36,8 @@ mod kind {
     /// An EtherType filter's number is in the lower three bits of the type.
     pub(super) const L2: u32 = 1 << 15;
     pub(super) const VLAN: u32 = 1 << 16;
+    /// All but the tag's.
+    pub(super) const ALL: u32 = 0xfff0;
 }
 
 /// Bits of an EtherType filter (section 8.10.20).
@@ -64,22 +66,26 @@ pub(super) struct Judge {
 
 /// An EtherType filter that matched.
 #[derive(Clone, Copy)]
-pub(super) struct Filter {
+struct Filter {
     number: u32,
     queue: Option<u8>,
     /// The packets of this type are to be stamped.
-    pub(super) stamp: bool,
+    stamp: bool,
 }
 
-/// What is known of one frame.
+/// What is known of one frame. It is small, as each frame has one: who needs more
+/// looks into the frame again.
 #[derive(Clone, Copy)]
 pub(super) struct Verdict {
-    pub(super) headers: Option<Headers>,
-    pub(super) tci: Option<u16>,
-    pub(super) spread: Spread,
-    pub(super) filter: Option<Filter>,
+    /// An advanced descriptor's first word: types, and the hash or the
+    /// identification.
+    pub(super) first: u64,
     /// Status and errors, without DD and EOP.
     pub(super) flags: u32,
+    pub(super) tci: Option<u16>,
+    pub(super) queue: u8,
+    /// An EtherType filter wants the frame stamped.
+    pub(super) stamp: bool,
 }
 
 impl Judge {
@@ -106,28 +112,48 @@ impl Judge {
         registers: &Registers,
     ) -> Verdict {
         let headers = Headers::parse(frame, self.tpid);
-        let filter = self.filters.then(|| filter(frame, registers)).flatten();
-        let mut spread = rss.spread(frame, headers.as_ref());
-        if let Some(queue) = filter.and_then(|filter| filter.queue) {
-            spread.queue = queue;
+        let spread = rss.spread(frame, headers.as_ref());
+        let tagged = if tci.is_some() { kind::VLAN } else { 0 };
+        let kind = u32::from(spread.kind) | headers.as_ref().map_or(0, header_kind) | tagged;
+        let upper = self.hash_or_id(frame, &spread, headers.as_ref());
+        let verdict = Verdict {
+            first: u64::from(upper) << 32 | u64::from(kind),
+            flags: self.flags(frame, how, tci, headers.as_ref()),
+            tci,
+            queue: spread.queue,
+            stamp: false,
+        };
+        if self.filters {
+            verdict.filtered(frame, registers)
+        } else {
+            verdict
         }
-        let mut flags = match how {
+    }
+
+    #[inline]
+    fn flags(&self, frame: &[u8], how: Accept, tci: Option<u16>, headers: Option<&Headers>) -> u32 {
+        let inexact = match how {
             Accept::Exact => 0,
             Accept::Inexact => status::PIF,
         };
-        if let Some(headers) = &headers {
-            flags |= self.checksums(frame, headers);
+        let stripped = if self.strip_tags && tci.is_some() {
+            status::VP
+        } else {
+            0
+        };
+        inexact | stripped | headers.map_or(0, |headers| self.checksums(frame, headers))
+    }
+
+    /// The upper half of the first word: the hash, or the identification of an
+    /// IPv4 packet.
+    #[inline]
+    fn hash_or_id(&self, frame: &[u8], spread: &Spread, headers: Option<&Headers>) -> u32 {
+        if self.rxcsum.contains(Rxcsum::PCSD) {
+            return spread.hash;
         }
-        if self.strip_tags && tci.is_some() {
-            flags |= status::VP;
-        }
-        Verdict {
-            headers,
-            tci,
-            spread,
-            filter,
-            flags,
-        }
+        let ipv4 = headers.filter(|found| found.network == Network::Ipv4);
+        let id = ipv4.and_then(|found| frame.get(found.network_at + 4..)?.first_chunk().copied());
+        u32::from(u16::from_be_bytes(id.unwrap_or_default()))
     }
 
     #[inline]
@@ -202,28 +228,17 @@ fn filter(frame: &[u8], registers: &Registers) -> Option<Filter> {
 }
 
 impl Verdict {
-    /// The packet type and the RSS type, in a descriptor's first word.
-    #[inline]
-    pub(super) fn kind(&self) -> u32 {
-        let tagged = if self.tci.is_some() { kind::VLAN } else { 0 };
-        let rest = match (self.filter, &self.headers) {
-            (Some(filter), _) => kind::L2 | filter.number << 4,
-            (None, Some(headers)) => header_kind(headers),
-            (None, None) => 0,
-        };
-        u32::from(self.spread.kind) | rest | tagged
-    }
-
-    /// The upper half of the first word: the hash, or the identification of an
-    /// IPv4 packet.
-    #[inline]
-    pub(super) fn hash_or_id(&self, frame: &[u8], judge: &Judge) -> u32 {
-        if judge.rxcsum.contains(Rxcsum::PCSD) {
-            return self.spread.hash;
+    /// With what an EtherType filter says, if one matches.
+    #[cold]
+    fn filtered(mut self, frame: &[u8], registers: &Registers) -> Self {
+        if let Some(filter) = filter(frame, registers) {
+            let types = u64::from(kind::ALL);
+            let kind = kind::L2 | filter.number << 4;
+            self.first = self.first & !types | u64::from(kind);
+            self.queue = filter.queue.unwrap_or(self.queue);
+            self.stamp = filter.stamp;
         }
-        let ipv4 = self.headers.filter(|found| found.network == Network::Ipv4);
-        let id = ipv4.and_then(|found| frame.get(found.network_at + 4..)?.first_chunk().copied());
-        u32::from(u16::from_be_bytes(id.unwrap_or_default()))
+        self
     }
 
     #[inline]
@@ -281,6 +296,17 @@ impl Pieces<'_> {
         if from == 0 && len == self.head.len() {
             return to.write(at, self.head);
         }
+        self.write_parts(to, at, from, len)
+    }
+
+    #[inline(never)]
+    fn write_parts(
+        &self,
+        to: &mut DmaWindow<'_>,
+        at: DmaAddr,
+        from: usize,
+        len: usize,
+    ) -> Result<(), DmaFault> {
         let mut skip = from;
         let mut done = 0;
         for piece in [self.head, self.tail, &self.fcs] {

@@ -73,31 +73,32 @@ pub(super) fn receive(
 ) -> Received {
     let rctl = chip.registers.rctl();
     let looped = chip.is_looped();
-    let listens = rctl.contains(Rctl::EN) && (looped || chip.link_up());
-    let mut frames = 0;
-    if !listens || looped {
-        // What nobody listens to is lost; the chip does not count it either.
-        frames = wire.receive(now_ns, budget, &mut |_| {});
-        chip.counters.rx_unheard.add(frames as u64);
-    }
-    if !listens {
-        return Received {
-            frames,
-            ..Received::default()
-        };
+    if !rctl.contains(Rctl::EN) || !looped && !chip.link_up() {
+        return ignore(chip, now_ns, budget, wire);
     }
     let mut burst = Burst::begin(chip, core, rctl, now_ns);
     burst.drain();
     if looped {
         burst.take_loopback();
-    } else {
-        frames = wire.receive(now_ns, budget, &mut |frame| burst.arrive(frame));
+        let mut received = ignore(chip, now_ns, budget, wire);
+        burst.end(&mut received);
+        return received;
     }
-    let (causes, extended) = burst.end();
+    let mut received = Received {
+        frames: wire.receive(now_ns, budget, &mut |frame| burst.arrive(frame)),
+        ..Received::default()
+    };
+    burst.end(&mut received);
+    received
+}
+
+/// What nobody listens to is lost; the chip does not count it either.
+fn ignore(chip: &Chip, now_ns: u64, budget: usize, wire: &mut dyn Wire) -> Received {
+    let frames = wire.receive(now_ns, budget, &mut |_| {});
+    chip.counters.rx_unheard.add(frames as u64);
     Received {
         frames,
-        causes,
-        extended,
+        ..Received::default()
     }
 }
 
@@ -273,7 +274,7 @@ impl<'a> Burst<'a> {
         let mut verdict = self
             .judge
             .judge(frame, accepted, &self.tables.rss, registers);
-        let number = usize::from(verdict.spread.queue) % QUEUES;
+        let number = usize::from(verdict.queue) % QUEUES;
         self.open(number);
         let lane = &mut self.rx.lanes[number];
         if !lane.open {
@@ -331,17 +332,16 @@ impl<'a> Burst<'a> {
     }
 
     /// Makes the burst visible in the registers, and says what it causes.
-    fn end(mut self) -> (u32, u32) {
+    fn end(mut self, received: &mut Received) {
         self.leave_fifo();
-        let mut extended = 0;
         let mut ready = self.ready;
         while ready != 0 {
             let number = ready.trailing_zeros() as usize;
             ready &= ready - 1;
-            extended |= self.leave_lane(number);
+            received.extended |= self.leave_lane(number);
         }
         self.chip.statistics.add(self.delta);
-        (self.causes, extended)
+        received.causes = self.causes;
     }
 
     /// The registers and counters of a queue. Returns the bit of EICR that it has

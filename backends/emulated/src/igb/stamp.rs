@@ -4,7 +4,7 @@
 use super::chip::Chip;
 use super::packet::Verdict;
 use super::regs::offset;
-use crate::offload::Transport;
+use crate::offload::{Headers, TAG_LEN, Transport};
 
 /// Bits of TSYNCRXCTL (section 8.16.1): valid, and enable.
 pub(super) const VALID: u32 = 1;
@@ -35,7 +35,8 @@ pub(super) fn wanted(chip: &Chip) -> bool {
 #[cold]
 pub(super) fn stamp(chip: &Chip, frame: &[u8], verdict: &Verdict, now_ns: u64) -> bool {
     let registers = &chip.registers;
-    let Some(message) = message(frame, verdict) else {
+    let tpid = registers.load(offset::VET) as u16;
+    let Some(message) = message(frame, verdict, tpid) else {
         return false;
     };
     let kind = registers.load(offset::TSYNCRXCTL) >> 1 & 7;
@@ -68,30 +69,29 @@ struct Message {
     sequence: [u8; 2],
 }
 
-fn message(frame: &[u8], verdict: &Verdict) -> Option<Message> {
-    let (over_udp, at) = match (verdict.filter, &verdict.headers) {
-        (Some(filter), _) if filter.stamp => {
-            let tag = if verdict.tci.is_some() { 4 } else { 0 };
-            (false, ETHERNET + tag)
-        }
-        (_, Some(headers)) if headers.transport == Transport::Udp && !headers.fragment => {
-            let port = frame.get(headers.transport_at + 2..)?.first_chunk()?;
-            if u16::from_be_bytes(*port) != EVENT_PORT {
-                return None;
-            }
-            (true, headers.transport_at + 8)
-        }
-        _ => return None,
+fn message(frame: &[u8], verdict: &Verdict, tpid: u16) -> Option<Message> {
+    let at = if verdict.stamp {
+        ETHERNET + if verdict.tci.is_some() { TAG_LEN } else { 0 }
+    } else {
+        after_event_port(frame, &Headers::parse(frame, tpid)?)?
     };
     let header: &[u8; 33] = frame.get(at..)?.first_chunk()?;
     Some(Message {
-        over_udp,
+        over_udp: !verdict.stamp,
         version: header[1] & 0xf,
         kind: header[0],
         control: header[32],
         source: *header[22..].first_chunk()?,
         sequence: *header[30..].first_chunk()?,
     })
+}
+
+/// Where a datagram's data is, if it is for the event port.
+fn after_event_port(frame: &[u8], headers: &Headers) -> Option<usize> {
+    let port = frame.get(headers.transport_at + 2..)?.first_chunk()?;
+    let udp = headers.transport == Transport::Udp && !headers.fragment;
+    let event = udp && u16::from_be_bytes(*port) == EVENT_PORT;
+    event.then_some(headers.transport_at + 8)
 }
 
 impl Message {

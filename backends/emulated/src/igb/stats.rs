@@ -2,19 +2,27 @@
 //! and are cleared by reading. What the chip counts of a queue by itself is in
 //! [`QueueStatistics`].
 
-use super::regs::{QUEUES, offset};
+use super::regs::QUEUES;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A 32-bit counter, by its place in the block of statistics.
+/// The registers of 32 bits that the model counts in. The size classes of a
+/// direction are six in a row.
+const REGISTERS: [u32; 35] = [
+    0x4010, 0x4030, 0x4040, 0x4048, 0x404c, 0x4050, 0x4054, 0x4058, 0x405c, 0x4060, 0x4064, 0x4068,
+    0x406c, 0x4070, 0x4074, 0x4078, 0x407c, 0x4080, 0x40a0, 0x40a4, 0x40ac, 0x40d0, 0x40d4, 0x40d8,
+    0x40dc, 0x40e0, 0x40e4, 0x40e8, 0x40ec, 0x40f0, 0x40f4, 0x40f8, 0x4104, 0x4118, 0x4120,
+];
+
+/// Places for counters: as many as a word has bits.
+const PLACES: usize = 64;
+
+/// A 32-bit counter, by its place among [`REGISTERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat(u8);
 
 /// A 64-bit counter of octets, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Octets(u8);
-
-/// Registers of the block.
-const PLACES: usize = ((offset::STATISTICS_END - offset::STATISTICS) / 4 + 1) as usize;
 
 impl Stat {
     pub(super) const MPC: Self = Self::at(0x4010);
@@ -44,7 +52,11 @@ impl Stat {
     pub(super) const RXDMTC: Self = Self::at(0x4120);
 
     const fn at(register: u32) -> Self {
-        Self(((register - offset::STATISTICS) / 4) as u8)
+        let mut place = 0;
+        while REGISTERS[place] != register {
+            place += 1;
+        }
+        Self(place as u8)
     }
 
     /// The counter of a packet's size class, of which `self` is the first: 64,
@@ -184,8 +196,8 @@ impl Statistics {
             Some((at, false)) => self.octets[at].load(Ordering::Relaxed) as u32,
             Some((at, true)) => (self.octets[at].swap(0, Ordering::Relaxed) >> 32) as u32,
             None => {
-                let index = (register.saturating_sub(offset::STATISTICS) / 4) as usize;
-                self.counts[index % PLACES].swap(0, Ordering::Relaxed)
+                let place = REGISTERS.iter().position(|&at| at == register);
+                place.map_or(0, |at| self.counts[at].swap(0, Ordering::Relaxed))
             }
         }
     }
@@ -234,7 +246,7 @@ pub(super) struct Delta {
     counts: [u32; PLACES],
     octets: [u64; Octets::COUNT],
     /// Which of `counts` are not zero.
-    touched: u128,
+    touched: u64,
 }
 
 impl Delta {

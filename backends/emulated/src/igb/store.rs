@@ -69,7 +69,7 @@ impl<'a> Store<'a> {
             self.chip.port.report(fault);
             flags |= status::RXE;
         }
-        let first = first_word(lane.layout, frame, verdict, judge);
+        let first = verdict.first;
         write_back(
             words,
             lane.layout,
@@ -94,7 +94,7 @@ impl<'a> Store<'a> {
         let mut long = Long {
             pieces: judge.pieces(frame, verdict),
             at: 0,
-            first: first_word(lane.layout, frame, verdict, judge),
+            first: verdict.first,
             flags: verdict.flags,
             tag: verdict.tag_word(),
         };
@@ -122,32 +122,23 @@ impl<'a> Store<'a> {
         let words = self.descriptors[number].words(lane.ring.descriptor())?;
         let header = DmaAddr(words.second(Ordering::Acquire) & !1);
         let found = header_len(&self.chip.registers, number, frame, verdict);
-        let found = found.map(|len| len.min(long.pieces.len));
         let fits = found.filter(|&len| len <= lane.header_len);
-        if found.is_some() && fits.is_none() {
+        if found != fits {
             long.flags |= status::HBO;
         }
-        let replicates = match lane.layout {
-            Layout::Replicate => true,
-            Layout::ReplicateLarge => long.pieces.len > lane.header_len,
-            _ => false,
-        };
-        let takes_all = lane.layout == Layout::SplitAlways;
-        let len = match fits {
-            Some(len) => len,
-            None if takes_all => lane.header_len.min(long.pieces.len),
-            None => return Ok(()),
-        };
-        if lane.layout == Layout::ReplicateLarge && !replicates {
+        let Some(len) = lane
+            .layout
+            .header_share(fits, lane.header_len, long.pieces.len)
+        else {
             return Ok(());
-        }
+        };
         if let Err(fault) = long.pieces.write(&mut self.headers, header, 0, len) {
             self.chip.port.report(fault);
             long.flags |= status::RXE;
         }
         let split = if fits.is_some() { SPLIT } else { 0 };
         long.first |= u64::from(split | (len as u32) << HEADER_LEN_SHIFT);
-        if !replicates {
+        if !lane.layout.replicates() {
             long.at = len;
         }
         Ok(())
@@ -186,17 +177,8 @@ impl<'a> Store<'a> {
     }
 }
 
-/// A descriptor's first word, or the checksum of a legacy one, which the model
-/// does not compute.
-#[inline]
-fn first_word(layout: Layout, frame: &[u8], verdict: &Verdict, judge: &Judge) -> u64 {
-    if layout == Layout::Legacy {
-        return 0;
-    }
-    u64::from(verdict.hash_or_id(frame, judge)) << 32 | u64::from(verdict.kind())
-}
-
-/// Writes a descriptor back; the word with DD last.
+/// Writes a descriptor back; the word with DD last. A legacy one has a checksum of
+/// the packet, which the model does not compute.
 #[inline]
 fn write_back(
     words: DmaWords<'_>,

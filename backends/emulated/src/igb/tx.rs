@@ -74,19 +74,8 @@ pub(super) fn transmit(
     budget: u32,
     wire: &mut dyn Wire,
 ) -> Sent {
-    let rung = chip.tx_rung.swap(0, Ordering::SeqCst) as u16;
-    core.tx.pending |= rung;
-    let tctl = chip.registers.tctl();
-    let looped = chip.is_looped();
-    let connected = looped || chip.link_up();
-    if core.tx.pending == 0 || !tctl.contains(Tctl::EN) || !connected || !chip.may_master() {
-        return Sent::default();
-    }
-    if core.flow.is_paused(now_ns) {
-        if core.flow.defer() {
-            core.delta.count(Stat::DC);
-            chip.statistics.add(&mut core.delta);
-        }
+    core.tx.pending |= chip.tx_rung.swap(0, Ordering::SeqCst) as u16;
+    if core.tx.pending == 0 || !may_send(chip, core, now_ns) {
         return Sent::default();
     }
     let domain = core.view.domain();
@@ -99,9 +88,9 @@ pub(super) fn transmit(
             wire,
             now_ns,
             delta: &mut core.delta,
-            loopback: looped.then_some(&mut core.rx.loopback),
+            loopback: chip.is_looped().then_some(&mut core.rx.loopback),
             tpid: chip.registers.load(offset::VET) as u16,
-            pads: tctl.contains(Tctl::PSP),
+            pads: chip.registers.tctl().contains(Tctl::PSP),
             packets: 0,
             octets: 0,
         },
@@ -109,6 +98,20 @@ pub(super) fn transmit(
     let sent = burst.run(&mut core.tx, budget);
     chip.statistics.add(burst.out.delta);
     sent
+}
+
+/// Whether the transmitter is on, connected, and not asked for silence.
+fn may_send(chip: &Chip, core: &mut Core, now_ns: u64) -> bool {
+    let on = chip.registers.tctl().contains(Tctl::EN);
+    if !on || !chip.is_looped() && !chip.link_up() || !chip.may_master() {
+        return false;
+    }
+    let paused = core.flow.is_paused(now_ns);
+    if paused && core.flow.defer() {
+        core.delta.count(Stat::DC);
+        chip.statistics.add(&mut core.delta);
+    }
+    !paused
 }
 
 impl Burst<'_> {
@@ -321,13 +324,10 @@ impl Turn<'_, '_> {
         if !last.has(Data::IFCS) && !self.strip_fcs() || self.queue.len == 0 {
             return self.give_up();
         }
-        let queue = &mut *self.queue;
-        let packet = &mut queue.packet[..TAG_LEN + queue.len];
-        for field in job.checksums.iter().flatten() {
-            field.insert(&mut packet[TAG_LEN..]);
-        }
+        self.queue.insert_checksums();
+        let packet = &mut self.queue.packet[..TAG_LEN + self.queue.len];
         self.burst.out.send(packet, job);
-        queue.begin_packet();
+        self.queue.begin_packet();
     }
 
     #[cold]

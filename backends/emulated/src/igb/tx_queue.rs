@@ -16,6 +16,8 @@ pub(super) struct TxQueue {
     pub(super) len: usize,
     /// What the packet's first descriptor asked for; `None`: it has not come.
     pub(super) job: Option<Job>,
+    /// The checksums to be put into an uncut packet.
+    checksums: [Option<ChecksumField>; 2],
     /// The packet will not be sent, for what one of its descriptors was.
     pub(super) discard: bool,
     pub(super) segmenter: Segmenter,
@@ -30,8 +32,6 @@ pub(super) struct Job {
     pub(super) tag: Option<u16>,
     /// When it leaves is to be stamped.
     pub(super) stamp: bool,
-    /// The checksums to be put into an uncut packet.
-    pub(super) checksums: [Option<ChecksumField>; 2],
 }
 
 /// The bits of a data descriptor's second word.
@@ -73,21 +73,23 @@ impl Data {
         (self.0 >> 46) as usize
     }
 
-    /// What a legacy descriptor, the last of its packet, asks for: one checksum,
-    /// from CSS to the end, at CSO.
+    /// What a legacy descriptor, the last of its packet, asks for.
     fn legacy_job(self) -> Job {
-        let checksum = self.has(Self::IC).then_some(ChecksumField {
-            start: (self.0 >> 40 & 0xff) as usize,
-            at: (self.0 >> 16 & 0xff) as usize,
-            end: None,
-            zero: ZeroSum::Zero,
-        });
         Job {
             segmented: false,
             tag: self.has(Self::VLE).then_some((self.0 >> 48) as u16),
             stamp: false,
-            checksums: [checksum, None],
         }
+    }
+
+    /// And its checksum, from CSS to the end, at CSO.
+    fn legacy_checksum(self) -> Option<ChecksumField> {
+        self.has(Self::IC).then_some(ChecksumField {
+            start: (self.0 >> 40 & 0xff) as usize,
+            at: (self.0 >> 16 & 0xff) as usize,
+            end: None,
+            zero: ZeroSum::Zero,
+        })
     }
 }
 
@@ -198,6 +200,7 @@ impl TxQueue {
             packet: vec![0; TAG_LEN + MAX_PACKET].into(),
             len: 0,
             job: None,
+            checksums: [None; 2],
             discard: false,
             segmenter: Segmenter::new(MAX_PACKET),
         }
@@ -212,6 +215,7 @@ impl TxQueue {
     pub(super) fn begin_packet(&mut self) {
         self.len = 0;
         self.job = None;
+        self.checksums = [None; 2];
         self.discard = false;
     }
 
@@ -225,28 +229,43 @@ impl TxQueue {
     /// asks for can be done.
     #[inline]
     pub(super) fn begin_job(&mut self, data: Data, flags: impl FnOnce() -> KeepFlags) -> bool {
-        let context = self.contexts[data.index()];
+        let context = &self.contexts[data.index()];
         let segmented = data.has(Data::TSE);
-        let checksums = [
-            context.network_checksum().filter(|_| data.has(Data::IXSM)),
-            context
-                .transport_checksum()
-                .filter(|_| data.has(Data::TXSM)),
-        ];
         self.job = Some(Job {
             segmented,
             tag: data.has(Data::VLE).then(|| context.tag()),
             stamp: data.has(Data::STAMP),
-            checksums,
         });
-        !segmented || {
+        if segmented {
             let what = context.segmentation(data, flags());
-            self.segmenter.begin(what).is_ok()
+            return self.segmenter.begin(what).is_ok();
         }
+        if data.has(Data::IXSM | Data::TXSM) {
+            self.checksums = [
+                context.network_checksum().filter(|_| data.has(Data::IXSM)),
+                context
+                    .transport_checksum()
+                    .filter(|_| data.has(Data::TXSM)),
+            ];
+        }
+        true
     }
 
     /// What is to be done to the packet, of which `last` is the last descriptor.
-    pub(super) fn job(&self, last: Data) -> Job {
-        self.job.unwrap_or_else(|| last.legacy_job())
+    #[inline]
+    pub(super) fn job(&mut self, last: Data) -> Job {
+        self.job.unwrap_or_else(|| {
+            self.checksums[0] = last.legacy_checksum();
+            last.legacy_job()
+        })
+    }
+
+    /// Puts in the checksums that were asked for.
+    #[inline]
+    pub(super) fn insert_checksums(&mut self) {
+        let packet = &mut self.packet[TAG_LEN..TAG_LEN + self.len];
+        for field in self.checksums.iter().flatten() {
+            field.insert(packet);
+        }
     }
 }
