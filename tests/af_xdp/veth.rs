@@ -149,12 +149,17 @@ pub(crate) struct Shape {
 
 /// A machine on our end, whose address is [`STACK`].
 pub(crate) fn machine(cpus: usize, mode: Mode) -> (Machine, IfIndex) {
+    machine_on(UmemConfig::default(), cpus, mode)
+}
+
+/// The same, on memory of that shape.
+pub(crate) fn machine_on(umem: UmemConfig, cpus: usize, mode: Mode) -> (Machine, IfIndex) {
     let config = StackConfig {
         cpus,
         seed: 7,
         ..StackConfig::default()
     };
-    let mut machine = Machine::on_umem(&config, UmemConfig::default()).unwrap();
+    let mut machine = Machine::on_umem(&config, umem).unwrap();
     let dev = plug_in(&mut machine, mode);
     (machine, dev)
 }
