@@ -99,7 +99,7 @@ pub(super) struct Headers {
     neighbour: NeighHandle,
     dev: IfIndex,
     /// The MTU, for datagrams whose checksum is computed here; 0 where it is left to
-    /// the NIC, so that one comparison sends a datagram the usual way.
+    /// the NIC, so that [`output`](Self::output) declines and needs no further look.
     mtu: u16,
     /// The MTU where the checksum is left to the NIC, otherwise 0.
     unsummed_mtu: u16,
@@ -209,7 +209,7 @@ impl Headers {
     ) -> Result<Result<(), SendFailure>, Frame> {
         let total_len = frame.len() + (PAYLOAD - IP);
         if total_len > usize::from(self.mtu) || frame.headroom() < PAYLOAD {
-            return self.output_unsummed(net, frame);
+            return Err(frame);
         }
         let Some(mac) = net.neigh_cached(self.neighbour) else {
             return Err(frame);
@@ -229,8 +229,7 @@ impl Headers {
 
     /// The same where the checksum is left to the NIC: its field holds the sum of the
     /// pseudo-header, and the frame says where the rest starts.
-    #[inline(never)]
-    fn output_unsummed(
+    pub(super) fn output_unsummed(
         &self,
         net: &mut NetCore,
         mut frame: Frame,
