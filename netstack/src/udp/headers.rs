@@ -215,52 +215,24 @@ impl Headers {
             return Err(frame);
         };
         let payload = Sum::of(frame.data());
-        let checksum = |length: u16| {
-            // RFC 768: the length is in the header and in the pseudo-header.
-            let lengths = Sum::of_u16(length).combine(Sum::of_u16(length));
-            UdpHeader::on_wire(self.udp_sum.combine(lengths).combine(payload))
-        };
         match frame.push(PAYLOAD).and_then(|b| b.first_chunk_mut()) {
-            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, checksum),
+            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, payload),
             None => return Err(frame),
         }
-        Ok(self.xmit(net, frame))
-    }
-
-    /// The same where the checksum is left to the NIC: its field holds the sum of the
-    /// pseudo-header, and the frame says where the rest starts.
-    pub(super) fn output_unsummed(
-        &self,
-        net: &mut NetCore,
-        mut frame: Frame,
-    ) -> Result<Result<(), SendFailure>, Frame> {
-        let total_len = frame.len() + (PAYLOAD - IP);
-        if total_len > usize::from(self.unsummed_mtu) || frame.headroom() < PAYLOAD {
-            return Err(frame);
-        }
-        let Some(mac) = net.neigh_cached(self.neighbour) else {
-            return Err(frame);
-        };
-        let pseudo = |length: u16| !self.udp_sum.combine(Sum::of_u16(length)).finish();
-        match frame.push(PAYLOAD).and_then(|b| b.first_chunk_mut()) {
-            Some(bytes) => self.write(bytes, mac, net.next_ip_id(), total_len as u16, pseudo),
-            None => return Err(frame),
-        }
-        frame.set_tx_checksum(Some(UNSUMMED));
-        Ok(self.xmit(net, frame))
+        self.xmit(net, frame)
     }
 
     #[inline]
-    fn xmit(&self, net: &mut NetCore, frame: Frame) -> Result<(), SendFailure> {
+    fn xmit(&self, net: &mut NetCore, frame: Frame) -> Result<Result<(), SendFailure>, Frame> {
         let start = frame.headroom();
         let mut skb = SkBuff::with_headers(frame, self.dev, [start, start + IP, start + UDP]);
         skb.set_packet_type(PacketType::Outgoing);
         net.mib().inc(Snmp::IpOutRequests);
         match net.dev_queue_xmit(skb) {
-            Verdict::Delivered => Ok(()),
+            Verdict::Delivered => Ok(Ok(())),
             Verdict::Dropped(_) => {
                 net.mib().inc(Snmp::IpOutDiscards);
-                Err(SendFailure::Dropped)
+                Ok(Err(SendFailure::Dropped))
             }
         }
     }
@@ -273,19 +245,51 @@ impl Headers {
         mac: MacAddress,
         id: u16,
         total_len: u16,
-        udp_checksum: impl FnOnce(u16) -> u16,
+        payload: Sum,
     ) {
         let length = total_len - Ipv4Header::LEN as u16;
         let ip_sum = self.ip_sum.combine(Sum::of_u16(total_len));
         let ip_checksum = ip_sum.combine(Sum::of_u16(id)).finish();
-        let udp_checksum = udp_checksum(length);
+        // RFC 768: the length is in the header and in the pseudo-header.
+        let lengths = Sum::of_u16(length).combine(Sum::of_u16(length));
+        let sum = self.udp_sum.combine(lengths).combine(payload);
         *out = self.bytes;
         out[..6].copy_from_slice(&mac.0);
         out[IP + 2..IP + 4].copy_from_slice(&total_len.to_be_bytes());
         out[IP + 4..IP + 6].copy_from_slice(&id.to_be_bytes());
         out[IP + 10..IP + 12].copy_from_slice(&ip_checksum.to_be_bytes());
         out[UDP + 4..UDP + 6].copy_from_slice(&length.to_be_bytes());
-        out[UDP + 6..].copy_from_slice(&udp_checksum.to_be_bytes());
+        out[UDP + 6..].copy_from_slice(&UdpHeader::on_wire(sum).to_be_bytes());
+    }
+    /// The same where the checksum is left to the NIC: its field holds the sum of the
+    /// pseudo-header, and the frame says where the rest starts.
+    pub(super) fn output_unsummed(
+        &self,
+        net: &mut NetCore,
+        mut frame: Frame,
+    ) -> Result<Result<(), SendFailure>, Frame> {
+        let len = frame.len();
+        if len + (PAYLOAD - IP) > usize::from(self.unsummed_mtu) || frame.headroom() < PAYLOAD {
+            return Err(frame);
+        }
+        let Some(mac) = net.neigh_cached(self.neighbour) else {
+            return Err(frame);
+        };
+        match frame.push(PAYLOAD).and_then(|b| b.first_chunk_mut()) {
+            Some(bytes) => self.write_unsummed(bytes, mac, net.next_ip_id(), len as u16),
+            None => return Err(frame),
+        }
+        frame.set_tx_checksum(Some(UNSUMMED));
+        self.xmit(net, frame)
+    }
+
+    /// As [`write`](Self::write), for a payload of `len` bytes that nobody has summed.
+    fn write_unsummed(&self, out: &mut [u8; PAYLOAD], mac: MacAddress, id: u16, len: u16) {
+        let length = len + UdpHeader::LEN as u16;
+        let total_len = length + Ipv4Header::LEN as u16;
+        self.write(out, mac, id, total_len, Sum::ZERO);
+        let pseudo = !self.udp_sum.combine(Sum::of_u16(length)).finish();
+        out[UDP + 6..].copy_from_slice(&pseudo.to_be_bytes());
     }
 }
 

@@ -20,40 +20,7 @@ impl Udp {
     #[inline]
     pub(crate) fn send(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddrV4) {
         if let Err(frame) = self.send_again(net, id, frame, to) {
-            self.send_otherwise(net, id, frame, to);
-        }
-    }
-
-    /// Leaves the checksum to the NIC, or everything to the layers.
-    #[inline(never)]
-    fn send_otherwise(&mut self, net: &mut NetCore, id: SocketId, frame: Frame, to: SocketAddrV4) {
-        if let Err(frame) = self.send_unsummed(net, id, frame, to) {
-            self.send_by_layers(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
-        }
-    }
-
-    /// As [`send_again`](Self::send_again), with a checksum that is left to the NIC.
-    fn send_unsummed(
-        &mut self,
-        net: &mut NetCore,
-        id: SocketId,
-        frame: Frame,
-        to: SocketAddrV4,
-    ) -> Result<(), Frame> {
-        let stamp = self.stamp(net);
-        let Some(headers) = self.headers.find(id, to, stamp) else {
-            return Err(frame);
-        };
-        let sent = headers.output_unsummed(net, frame)?;
-        self.account(net, id, sent);
-        Ok(())
-    }
-
-    #[inline]
-    fn account(&self, net: &NetCore, id: SocketId, sent: Result<(), SendFailure>) {
-        match sent {
-            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
-            Err(failure) => self.tell(net, id, failure),
+            self.send_otherwise(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
         }
     }
 
@@ -71,8 +38,37 @@ impl Udp {
         let Some(headers) = self.headers.find(id, to, stamp) else {
             return Err(frame);
         };
-        let sent = headers.output(net, frame)?;
-        self.account(net, id, sent);
+        match headers.output(net, frame)? {
+            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
+            Err(failure) => self.tell(net, id, failure),
+        }
+        Ok(())
+    }
+
+    /// Leaves the checksum to the NIC, or everything to the layers.
+    #[inline(never)]
+    fn send_otherwise(&mut self, net: &mut NetCore, id: SocketId, skb: SkBuff, to: SocketAddrV4) {
+        if let Err(frame) = self.send_unsummed(net, id, skb.into_frame(), to) {
+            self.send_by_layers(net, id, SkBuff::outgoing(frame, IfIndex(0)), to);
+        }
+    }
+
+    /// As [`send_again`](Self::send_again), with a checksum that is left to the NIC.
+    fn send_unsummed(
+        &mut self,
+        net: &mut NetCore,
+        id: SocketId,
+        frame: Frame,
+        to: SocketAddrV4,
+    ) -> Result<(), Frame> {
+        let stamp = self.stamp(net);
+        let Some(headers) = self.headers.find(id, to, stamp) else {
+            return Err(frame);
+        };
+        match headers.output_unsummed(net, frame)? {
+            Ok(()) => net.mib().inc(Snmp::UdpOutDatagrams),
+            Err(failure) => self.tell(net, id, failure),
+        }
         Ok(())
     }
 
