@@ -1,6 +1,7 @@
 //! NICs without hardware, and the suite that every NIC is held to.
 
 pub mod conformance;
+pub mod hostile;
 mod loop_harness;
 mod loop_nic;
 mod loop_ring;

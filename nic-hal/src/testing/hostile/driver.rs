@@ -1,0 +1,261 @@
+//! A driver that programs nonsense.
+
+use super::Whim;
+use crate::bus::{BarKind, IrqMode, IrqReturn, PciDevice, VectorHandler};
+use crate::wire::{Wire, WireError};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use softnet_dma_ring::DmaRegion;
+
+/// A register that answers: its BAR and its offset.
+pub type Register = (u8, u32);
+
+/// The registers of a device that read other than 0 after all ones were written to
+/// them, by trying. (What that has done to the device, a reset undoes.)
+pub fn discover<P: PciDevice>(device: &P) -> Vec<Register> {
+    let bars = (0..6).filter_map(|bar| Some((bar, device.bar(bar)?)));
+    let all = bars.flat_map(|(bar, info)| {
+        let step = if info.kind == BarKind::Io { 1 } else { 4 };
+        (0..info.len).step_by(step).map(move |at| (bar, at))
+    });
+    let mut found = Vec::new();
+    for (bar, at) in all {
+        device.write32(bar, at & !3, u32::MAX);
+        if device.read32(bar, at & !3) != 0 {
+            found.push((bar, at));
+        }
+    }
+    found
+}
+
+/// Bytes that the device may reach, and as many beside them that it may not.
+const MEMORY: usize = 1 << 16;
+const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
+
+/// Programs the device at a whim, for so many operations, and has `step` run it
+/// in between, at a time that goes on, with a wire of whims.
+///
+/// # Panics
+/// When memory was changed that is not mapped: this is for tests.
+pub fn torment_model<P: PciDevice>(
+    device: &P,
+    registers: &[Register],
+    whim: &Arc<Whim>,
+    operations: usize,
+    mut step: impl FnMut(u64, &mut dyn Wire),
+) {
+    let (Ok(mapped), Ok(guard)) = (DmaRegion::alloc(MEMORY), DmaRegion::alloc(MEMORY)) else {
+        return;
+    };
+    let Ok(()) = device.map(&mapped) else {
+        return;
+    };
+    fill(&guard, CANARY);
+    device.set_bus_master(true);
+    let mut wire = WhimWire::new(Arc::clone(whim));
+    let driver = Nonsense {
+        device,
+        registers,
+        whim,
+        mapped,
+        guard,
+    };
+    let mut now_ns = 0;
+    for _ in 0..operations {
+        if whim.is_spent() {
+            break;
+        }
+        driver.operate();
+        if whim.chance(96) {
+            now_ns += u64::from(whim.word()) >> whim.below(32);
+            step(now_ns, &mut wire);
+        }
+    }
+    step(now_ns + 1, &mut wire);
+    driver.finish();
+}
+
+struct Nonsense<'a, P> {
+    device: &'a P,
+    registers: &'a [Register],
+    whim: &'a Whim,
+    mapped: DmaRegion,
+    guard: DmaRegion,
+}
+
+impl<P: PciDevice> Nonsense<'_, P> {
+    fn operate(&self) {
+        match self.whim.below(16) {
+            0..6 => self.write(),
+            6..8 => self.read(),
+            8..13 => self.describe(),
+            13 => self.configure(),
+            14 => self.interrupts(),
+            _ => self.restore(),
+        }
+    }
+
+    fn write(&self) {
+        let (bar, at) = self.register();
+        let value = self.value();
+        match self.whim.below(8) {
+            0 => self.device.write8(bar, at, value as u8),
+            1 => self.device.write16(bar, at, value as u16),
+            _ => self.device.write32(bar, at, value),
+        }
+    }
+
+    fn read(&self) {
+        let (bar, at) = self.register();
+        match self.whim.below(4) {
+            0 => core::hint::black_box(u32::from(self.device.read8(bar, at))),
+            1 => core::hint::black_box(u32::from(self.device.read16(bar, at))),
+            _ => core::hint::black_box(self.device.read32(bar, at)),
+        };
+    }
+
+    /// One that answers, mostly.
+    fn register(&self) -> Register {
+        if self.whim.chance(16) {
+            return (
+                self.whim.below(6) as u8,
+                self.whim.word() >> self.whim.below(32),
+            );
+        }
+        let which = self.whim.below(self.registers.len());
+        self.registers.get(which).copied().unwrap_or((0, 0))
+    }
+
+    /// Any value, with a liking for those that mean something.
+    fn value(&self) -> u32 {
+        let any = self.whim.word();
+        match self.whim.below(8) {
+            0 => u32::MAX,
+            1 => 1 << (any % 32),
+            2 => any % 64,
+            3 => (any % 64) * 128,
+            4 => self.address() as u32,
+            5 => (self.address() >> 32) as u32,
+            _ => any,
+        }
+    }
+
+    /// In memory that is mapped, or near it, or in memory that is not.
+    fn address(&self) -> u64 {
+        let at = self.whim.below(MEMORY + 64) as u64;
+        let region = if self.whim.chance(24) {
+            &self.guard
+        } else {
+            &self.mapped
+        };
+        region.dma_addr().0.wrapping_add(at & !15)
+    }
+
+    /// Writes a word to the memory that the device may reach.
+    fn describe(&self) {
+        let at = self.whim.below(MEMORY / 8) * 8;
+        let word = if self.whim.chance(128) {
+            self.address()
+        } else {
+            u64::from(self.value()) << 32 | u64::from(self.value())
+        };
+        let _ = self.mapped.write_u64(at, word, Ordering::Release);
+    }
+
+    fn configure(&self) {
+        let at = (self.whim.below(64) * 4) as u16;
+        self.device.config_read32(at);
+        self.device.config_write32(at, self.value());
+    }
+
+    fn interrupts(&self) {
+        let modes = [IrqMode::MsiX, IrqMode::Msi, IrqMode::Intx];
+        let from = self.whim.below(modes.len());
+        let max = self.whim.below(40) as u16;
+        if self.whim.chance(128) {
+            self.device.free_irq_vectors();
+        } else if let Ok(vectors) = self.device.alloc_irq_vectors(max, &modes[from..]) {
+            for vector in 0..vectors.count {
+                let _ = self.device.request_irq(vector, "x", 0, Arc::new(Deaf));
+            }
+        }
+    }
+
+    /// Puts what has to be on on again.
+    fn restore(&self) {
+        if self.whim.chance(32) {
+            let _ = self.device.reset_function();
+        }
+        self.device.config_write32(4, 7);
+        self.device.set_bus_master(true);
+    }
+
+    fn finish(self) {
+        self.device.free_irq_vectors();
+        self.device.unmap(&self.mapped);
+        let words = (0..MEMORY / 8).map(|word| self.guard.read_u64(word * 8, Ordering::Acquire));
+        let changed = words.filter(|word| *word != Some(CANARY)).count();
+        assert_eq!(changed, 0, "memory was changed that is not mapped");
+    }
+}
+
+fn fill(region: &DmaRegion, word: u64) {
+    for at in (0..MEMORY).step_by(8) {
+        let _ = region.write_u64(at, word, Ordering::Release);
+    }
+}
+
+/// It does nothing, whatever the cause.
+struct Deaf;
+
+impl VectorHandler for Deaf {
+    fn interrupt(&self, _: u16) -> IrqReturn {
+        IrqReturn::Handled
+    }
+}
+
+/// A wire that carries anything.
+#[derive(Debug)]
+pub struct WhimWire(Arc<Whim>);
+
+impl WhimWire {
+    /// A wire of these whims.
+    #[must_use]
+    pub fn new(whim: Arc<Whim>) -> Self {
+        Self(whim)
+    }
+}
+
+impl Wire for WhimWire {
+    fn transmit(&mut self, frame: &[u8], _: u64) -> Result<(), WireError> {
+        core::hint::black_box(frame.iter().fold(0, |sum, byte| sum ^ byte));
+        if self.0.chance(16) {
+            return Err(WireError::Congested);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, _: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        let count = self.0.below(4).min(budget);
+        for _ in 0..count {
+            let len = self.0.below(20_000) >> self.0.below(12);
+            let mut frame = alloc::vec![self.0.byte(); len];
+            frame
+                .iter_mut()
+                .take(60)
+                .for_each(|byte| *byte = self.0.byte());
+            if self.0.chance(128)
+                && let Some(to) = frame.get_mut(..6)
+            {
+                to.fill(0xff);
+            }
+            sink(&frame);
+        }
+        count
+    }
+
+    fn carrier(&self) -> bool {
+        !self.0.chance(8)
+    }
+}
