@@ -5,7 +5,7 @@ use softnet_emulated::{
 };
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::testing::hostile::{
-    HostileDevice, Register, Whim, WhimWire, discover, torment_model, torment_nic,
+    HostileDevice, Knowledge, Plan, Register, Whim, WhimWire, discover, torment_model, torment_nic,
 };
 use softnet_nic_hal::{MacAddress, NicHal};
 use std::sync::{Arc, OnceLock};
@@ -94,7 +94,7 @@ fn driver<N: NicHal>(
         if whim.chance(64) {
             device.interrupt();
         }
-        if whim.chance(1) {
+        if whim.chance(1) && whim.chance(16) {
             function.unplug();
         }
     });
@@ -112,32 +112,115 @@ fn mood(whim: &Whim, kinds: usize) -> u8 {
 }
 
 fn model_e1000(whim: &Arc<Whim>, operations: usize) {
-    static REGISTERS: OnceLock<Vec<Register>> = OnceLock::new();
-    model(e1000, &REGISTERS, whim, operations);
+    static KNOWN: OnceLock<Knowledge> = OnceLock::new();
+    model(e1000, &KNOWN, E1000_PLAN, whim, operations);
 }
 
 fn model_igb(whim: &Arc<Whim>, operations: usize) {
-    static REGISTERS: OnceLock<Vec<Register>> = OnceLock::new();
-    model(igb, &REGISTERS, whim, operations);
+    static KNOWN: OnceLock<Knowledge> = OnceLock::new();
+    model(igb, &KNOWN, IGB_PLAN, whim, operations);
 }
 
 fn model_ne2000(whim: &Arc<Whim>, operations: usize) {
-    static REGISTERS: OnceLock<Vec<Register>> = OnceLock::new();
-    model(ne2000, &REGISTERS, whim, operations);
+    static KNOWN: OnceLock<Knowledge> = OnceLock::new();
+    model(ne2000, &KNOWN, NE2000_PLAN, whim, operations);
 }
+
+use Plan::{AddressHigh, AddressLow, Exactly, Times};
+
+/// One ring's registers from there on: base, length, head, tail.
+macro_rules! ring {
+    ($first:expr) => {
+        [
+            ((0, $first), AddressLow),
+            ((0, $first + 4), AddressHigh),
+            ((0, $first + 8), Times(128)),
+            ((0, $first + 0x10), Exactly(0)),
+            ((0, $first + 0x18), Times(1)),
+        ]
+    };
+}
+
+/// CTRL with SLU, both rings, IMS, RCTL and TCTL.
+const E1000_PLAN: &[&[(Register, Plan)]] = &[
+    &[((0, 0), Exactly(1 << 6))],
+    &ring!(0x2800),
+    &ring!(0x3800),
+    &[
+        ((0, 0xd0), Exactly(u32::MAX)),
+        ((0, 0x100), Exactly(0x0400_803a)),
+        ((0, 0x400), Exactly(0x0004_010a)),
+        ((0, 0x3818), Times(1)),
+    ],
+];
+
+/// CTRL with SLU, two queues each way with SRRCTL, RXDCTL and TXDCTL, MRQC, EIMS,
+/// RCTL and TCTL.
+const IGB_PLAN: &[&[(Register, Plan)]] = &[
+    &[((0, 0), Exactly(1 << 6))],
+    &ring!(0xc000),
+    &ring!(0xc040),
+    &ring!(0xe000),
+    &ring!(0xe040),
+    &[
+        ((0, 0xc00c), Exactly(0x0200_0002)),
+        ((0, 0xc04c), Exactly(0x0400_0402)),
+        ((0, 0xc028), Exactly(1 << 25)),
+        ((0, 0xc068), Exactly(1 << 25)),
+        ((0, 0xe028), Exactly(1 << 25)),
+        ((0, 0xe068), Exactly(1 << 25)),
+        ((0, 0x5818), Exactly(0x00ff_0002)),
+        ((0, 0x1524), Exactly(u32::MAX)),
+        ((0, 0xd0), Exactly(u32::MAX)),
+        ((0, 0x100), Exactly(0x0400_803a)),
+        ((0, 0x400), Exactly(0x0004_010a)),
+        ((0, 0xc018), Times(1)),
+        ((0, 0xc058), Times(1)),
+        ((0, 0xe018), Times(1)),
+        ((0, 0xe058), Times(1)),
+    ],
+];
+
+/// The start sequence of the DP8390, with a packet to send and a remote DMA.
+const NE2000_PLAN: &[&[(Register, Plan)]] = &[&[
+    ((0, 0x00), Exactly(0x21)),
+    ((0, 0x0e), Exactly(0x48)),
+    ((0, 0x0c), Exactly(0x1c)),
+    ((0, 0x0d), Exactly(0)),
+    ((0, 0x01), Exactly(0x46)),
+    ((0, 0x02), Exactly(0x80)),
+    ((0, 0x03), Exactly(0x46)),
+    ((0, 0x0f), Exactly(0xff)),
+    ((0, 0x00), Exactly(0x61)),
+    ((0, 0x07), Exactly(0x47)),
+    ((0, 0x00), Exactly(0x22)),
+    ((0, 0x04), Exactly(0x40)),
+    ((0, 0x05), Times(4)),
+    ((0, 0x06), Times(1)),
+    ((0, 0x08), Times(4)),
+    ((0, 0x09), Times(2)),
+    ((0, 0x0a), Times(4)),
+    ((0, 0x0b), Times(1)),
+    ((0, 0x00), Times(1)),
+    ((0, 0x10), Times(4)),
+]];
 
 fn model(
     make: fn() -> Option<Card>,
-    registers: &OnceLock<Vec<Register>>,
+    known: &OnceLock<Knowledge>,
+    plan: &[&[(Register, Plan)]],
     whim: &Arc<Whim>,
     operations: usize,
 ) {
-    let registers = registers.get_or_init(|| {
-        let known = make().map(|(function, _)| discover(&function));
-        known.unwrap_or_default()
+    let known = known.get_or_init(|| {
+        let registers = make().map(|(function, _)| discover(&function));
+        Knowledge {
+            registers: registers.unwrap_or_default(),
+            plan: plan.concat(),
+        }
     });
     if let Some((function, mut chip)) = make() {
-        torment_model(&function, registers, whim, operations, |now_ns, wire| {
+        torment_model(&function, known, whim, operations, |now_ns, wire| {
             chip.step(now_ns, wire);
         });
     }

@@ -29,6 +29,29 @@ pub fn discover<P: PciDevice>(device: &P) -> Vec<Register> {
     found
 }
 
+/// What a driver would write to a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// The lower half of an address that the device may reach.
+    AddressLow,
+    /// The upper half of it.
+    AddressHigh,
+    /// This value.
+    Exactly(u32),
+    /// A multiple of this, up to 64 times.
+    Times(u32),
+}
+
+/// What is known of a device: where it has registers, and how a driver sets it up,
+/// so that nonsense reaches further than to a device that is off.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// Registers that answer.
+    pub registers: Vec<Register>,
+    /// What a driver writes, in order.
+    pub plan: Vec<(Register, Plan)>,
+}
+
 /// Bytes that the device may reach, and as many beside them that it may not.
 const MEMORY: usize = 1 << 16;
 const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
@@ -40,7 +63,7 @@ const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
 /// When memory was changed that is not mapped: this is for tests.
 pub fn torment_model<P: PciDevice>(
     device: &P,
-    registers: &[Register],
+    knowledge: &Knowledge,
     whim: &Arc<Whim>,
     operations: usize,
     mut step: impl FnMut(u64, &mut dyn Wire),
@@ -56,11 +79,12 @@ pub fn torment_model<P: PciDevice>(
     let mut wire = WhimWire::new(Arc::clone(whim));
     let driver = Nonsense {
         device,
-        registers,
+        knowledge,
         whim,
         mapped,
         guard,
     };
+    driver.set_up();
     let mut now_ns = 0;
     for _ in 0..operations {
         if whim.is_spent() {
@@ -78,7 +102,7 @@ pub fn torment_model<P: PciDevice>(
 
 struct Nonsense<'a, P> {
     device: &'a P,
-    registers: &'a [Register],
+    knowledge: &'a Knowledge,
     whim: &'a Whim,
     mapped: DmaRegion,
     guard: DmaRegion,
@@ -87,9 +111,10 @@ struct Nonsense<'a, P> {
 impl<P: PciDevice> Nonsense<'_, P> {
     fn operate(&self) {
         match self.whim.below(16) {
-            0..6 => self.write(),
-            6..8 => self.read(),
-            8..13 => self.describe(),
+            0..5 => self.write(),
+            5..7 => self.read(),
+            7..12 => self.describe(),
+            12 => self.set_up(),
             13 => self.configure(),
             14 => self.interrupts(),
             _ => self.restore(),
@@ -103,6 +128,23 @@ impl<P: PciDevice> Nonsense<'_, P> {
             0 => self.device.write8(bar, at, value as u8),
             1 => self.device.write16(bar, at, value as u16),
             _ => self.device.write32(bar, at, value),
+        }
+    }
+
+    /// As a driver would, but for a step that is left out, or done otherwise.
+    fn set_up(&self) {
+        for ((bar, at), plan) in &self.knowledge.plan {
+            let value = match plan {
+                _ if self.whim.chance(8) => self.value(),
+                Plan::AddressLow => self.address() as u32,
+                Plan::AddressHigh => (self.address() >> 32) as u32,
+                Plan::Exactly(value) => *value,
+                Plan::Times(unit) => unit.wrapping_mul(self.whim.below(65) as u32),
+            };
+            match self.device.bar(*bar).map(|bar| bar.kind) {
+                Some(BarKind::Io) => self.device.write8(*bar, *at, value as u8),
+                _ => self.device.write32(*bar, *at, value),
+            }
         }
     }
 
@@ -123,8 +165,15 @@ impl<P: PciDevice> Nonsense<'_, P> {
                 self.whim.word() >> self.whim.below(32),
             );
         }
-        let which = self.whim.below(self.registers.len());
-        self.registers.get(which).copied().unwrap_or((0, 0))
+        let plan = &self.knowledge.plan;
+        if self.whim.chance(160)
+            && let Some((register, _)) = plan.get(self.whim.below(plan.len()))
+        {
+            return *register;
+        }
+        let registers = &self.knowledge.registers;
+        let which = self.whim.below(registers.len());
+        registers.get(which).copied().unwrap_or((0, 0))
     }
 
     /// Any value, with a liking for those that mean something.

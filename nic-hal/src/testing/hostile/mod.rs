@@ -17,7 +17,7 @@ mod driver;
 mod nic;
 
 pub use device::{HostileDevice, HostileMemory};
-pub use driver::{Register, WhimWire, discover, torment_model};
+pub use driver::{Knowledge, Plan, Register, WhimWire, discover, torment_model};
 pub use nic::torment_nic;
 
 use alloc::sync::Arc;

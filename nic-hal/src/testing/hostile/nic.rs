@@ -45,7 +45,7 @@ pub fn torment_nic<N: NicHal>(nic: &N, whim: &Whim, operations: usize, mut betwe
 }
 
 fn operate<N: NicHal>(nic: &N, whim: &Whim, pool: &FramePool, queues: &mut Queues<N>) {
-    if queues.is_empty() {
+    if queues.is_empty() && whim.chance(96) {
         *queues = open(nic, whim, pool);
     }
     let which = whim.below(queues.len());
