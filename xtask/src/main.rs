@@ -6,6 +6,7 @@
 mod bench;
 mod c_tests;
 mod ci;
+mod fuzz;
 mod header;
 mod layers;
 mod loom;
@@ -47,6 +48,8 @@ enum Verb {
     CTests,
     /// Package every published crate and build it from its package
     Package,
+    /// Run the fuzz targets for a number of executions each
+    Fuzz(fuzz::Options),
     /// Run the benches and print what they measured
     Bench(bench::Options),
 }
@@ -73,6 +76,7 @@ fn run(verb: &Verb) -> Result<Tally> {
         Verb::Header { check } => header::run(&workspace, *check),
         Verb::CTests => c_tests::run(&workspace),
         Verb::Package => package::run(&workspace),
+        Verb::Fuzz(options) => fuzz::run(&workspace, options),
         Verb::Bench(options) => bench::run(&workspace, options),
     }
 }
