@@ -8,7 +8,6 @@ use softnet_nic_hal::bus::IrqMode;
 use softnet_nic_hal::testing::conformance::{self, Verdict};
 use softnet_qemu::QemuFunction;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What QEMU does otherwise: the last segment of a long packet has no PSH, although
 /// the packet had it (82576, 7.2.4.7).
@@ -17,12 +16,8 @@ const QEMUS: &str = "a long packet that is left to the NIC is cut into segments"
 /// QEMU's card, with interrupts of one kind.
 pub(crate) fn qemus(qemu: &Path, mode: IrqMode, vectors: u16) -> Bench<Igb<Only<QemuFunction>>> {
     Bench::new(qemu, "igb", |function| {
-        let only = Only {
-            inner: QemuFunction::clone(&function),
-            mode,
-            vectors,
-        };
-        Igb::probe(Arc::new(only)).unwrap()
+        let function = QemuFunction::clone(&function);
+        Igb::probe(Only::new(function, mode, vectors)).unwrap()
     })
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const SETTLE_NS: u64 = 3_000_000;
 
 #[derive(Default)]
-struct Ends {
+pub(crate) struct Ends {
     to_nic: VecDeque<Vec<u8>>,
     from_nic: Vec<Vec<u8>>,
     pulled: bool,
@@ -56,13 +56,9 @@ impl Emulated {
         let bus = PciBus::new(Arc::new(IrqTable::new(1)));
         let config = IgbConfig::new(MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
         let (function, chip) = Chip::attach(&bus, &config).unwrap();
-        let only = Only {
-            inner: function.clone(),
-            mode,
-            vectors,
-        };
+        let only = Only::new(function.clone(), mode, vectors);
         Self {
-            nic: Igb::probe(Arc::new(only)).unwrap(),
+            nic: Igb::probe(only).unwrap(),
             function,
             chip,
             wire: Ends::default(),

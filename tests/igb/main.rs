@@ -6,6 +6,7 @@
 #[path = "../qemu/bench.rs"]
 mod bench;
 mod conformance;
+mod control;
 mod emulated;
 mod flows;
 mod only;

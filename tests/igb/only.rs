@@ -1,16 +1,33 @@
-//! A function that has one kind of interrupt only.
+//! A function that has one kind of interrupt only, and whose waiting is somebody
+//! else's turn.
 
 use softnet_dma_ring::{DmaAddr, DmaRegion};
 use softnet_nic_hal::bus::{
     BarInfo, BusError, IrqMode, IrqVectors, PciDevice, PciIds, VectorHandler,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+/// What is done while the driver waits, for so many microseconds.
+type Meanwhile = Box<dyn Fn(u32) + Send + Sync>;
 
 /// Passes everything on, and allocates interrupts of one kind and number.
 pub(crate) struct Only<P> {
-    pub(crate) inner: P,
-    pub(crate) mode: IrqMode,
-    pub(crate) vectors: u16,
+    inner: P,
+    mode: IrqMode,
+    vectors: u16,
+    /// Where nobody drives the device while the driver waits, this does.
+    pub(crate) meanwhile: OnceLock<Meanwhile>,
+}
+
+impl<P> Only<P> {
+    pub(crate) fn new(inner: P, mode: IrqMode, vectors: u16) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            mode,
+            vectors,
+            meanwhile: OnceLock::new(),
+        })
+    }
 }
 
 impl<P: PciDevice> PciDevice for Only<P> {
@@ -112,6 +129,9 @@ impl<P: PciDevice> PciDevice for Only<P> {
 
     fn delay_us(&self, us: u32) {
         self.inner.delay_us(us);
+        if let Some(meanwhile) = self.meanwhile.get() {
+            meanwhile(us);
+        }
     }
 
     fn is_present(&self) -> bool {
