@@ -129,6 +129,14 @@ pub trait CoherentMemory: Send + Sync {
     /// Writes the word at `offset`; nothing when it is unaligned or outside,
     /// which is a mistake of the driver.
     fn write_u64(&self, offset: usize, value: u64);
+    /// Reads a descriptor of two words at `offset`, the one at the higher address
+    /// first: where it says that the device is done, the other is what the device
+    /// wrote. Otherwise as [`read_u64`](Self::read_u64).
+    #[inline]
+    fn read_pair(&self, offset: usize) -> [u64; 2] {
+        let second = self.read_u64(offset + 8);
+        [self.read_u64(offset), second]
+    }
     /// Writes a descriptor of two words at `offset`, the one at the lower address
     /// first; otherwise as [`write_u64`](Self::write_u64).
     #[inline]
@@ -167,6 +175,20 @@ impl CoherentMemory for DmaRegion {
             done.is_some(),
             "descriptor word outside of its ring: {offset}"
         );
+    }
+
+    #[inline]
+    fn read_pair(&self, offset: usize) -> [u64; 2] {
+        let descriptor = self.words(offset);
+        debug_assert!(
+            descriptor.is_some(),
+            "descriptor outside of its ring: {offset}"
+        );
+        descriptor.map_or([0; 2], |descriptor| {
+            let second = descriptor.second(core::sync::atomic::Ordering::Acquire);
+            let first = descriptor.first(core::sync::atomic::Ordering::Relaxed);
+            [first, second]
+        })
     }
 
     #[inline]

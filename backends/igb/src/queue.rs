@@ -58,10 +58,10 @@ impl<M: CoherentMemory> Descriptors<M> {
         self.memory.write_pair(at * DESCRIPTOR, words);
     }
 
-    /// The first word: what a receive descriptor says beside its status.
+    /// Both words, of which the second says whether the first counts.
     #[inline(always)]
-    pub(crate) fn first_word(&self, at: usize) -> u64 {
-        self.memory.read_u64(at * DESCRIPTOR)
+    pub(crate) fn words(&self, at: usize) -> [u64; 2] {
+        self.memory.read_pair(at * DESCRIPTOR)
     }
 
     /// The second word, in which both kinds have their status.

@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
-use softnet_dma_ring::Frame;
+use softnet_dma_ring::{Frame, FrameBatch};
 use softnet_nic_hal::QueueId;
 use softnet_nic_hal::bus::PciDevice;
 
@@ -121,6 +121,13 @@ impl<P: PciDevice> fmt::Debug for Tie<P> {
         let name = self.shared.chip.device.name();
         write!(f, "queue {queue} in session {session} of {name}")
     }
+}
+
+/// Puts what found no slot back to the front of a batch.
+#[cold]
+fn put_back(batch: &mut FrameBatch, mut rest: FrameBatch) {
+    rest.extend(batch.drain(..));
+    core::mem::swap(batch, &mut rest);
 }
 
 /// Both rings of a queue.

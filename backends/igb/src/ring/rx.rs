@@ -1,6 +1,6 @@
 //! The receive ring, with advanced descriptors of one buffer (7.1.5).
 
-use super::{Slots, Tie};
+use super::{Slots, Tie, put_back};
 use crate::chip::Chip;
 use crate::queue::{self, Descriptors, RX_DD, SoftCounters};
 use crate::regs;
@@ -27,6 +27,10 @@ const L4E_IPE: u64 = 0b11 << 29;
 /// Errors: the packet is bad in itself (CRC, symbol, length), or its security
 /// association refuses it.
 const BAD: u64 = 1 << 31 | 0b11 << 25;
+
+/// By these a good packet of one frame, with nothing unusual about it, is told: the
+/// first two are set, and the others are not.
+const TELLING: u64 = RX_DD | EOP | BAD | L4E_IPE | TS;
 
 /// The types of hash that cover ports, one bit each (table 7-13): TCP over IPv4
 /// and IPv6, with extension headers too, and UDP.
@@ -86,29 +90,36 @@ impl<P: PciDevice> RxRing<P> {
         &self.tie.queue.rx
     }
 
-    /// Writes the descriptors of frames that each have room, and keeps the
-    /// frames. There are slots for them.
+    /// Posts frames in order as long as each has room and there are slots. Gives
+    /// the first that does not go in, and what is behind it stays in `frames`.
     #[inline(always)]
-    fn put(&mut self, frames: impl Iterator<Item = Frame>) {
-        let tie = &self.tie;
+    fn put_run(&mut self, frames: &mut impl Iterator<Item = Frame>) -> Option<Frame> {
+        let (tie, buffer) = (&self.tie, self.shape.buffer);
+        let (ring, free) = (self.slots.frames.len(), self.slots.free);
         let (mut at, mut count) = (self.slots.post_at, 0);
-        for frame in frames {
+        let rest = loop {
+            let Some(mut frame) = frames.next() else {
+                break None;
+            };
+            if count == free || !make_room(&mut frame, buffer) {
+                break Some(frame);
+            }
             let address = frame.dma_addr();
-            let chip = &tie.shared.chip;
-            chip.device.sync_for_device(address, self.shape.buffer);
+            tie.shared.chip.device.sync_for_device(address, buffer);
             // No header buffer: the word holds the cleared status, too.
             tie.queue.rx.describe(at, [address.0, 0]);
             self.slots.keep(at, frame);
-            at = self.slots.next(at);
+            at = if at + 1 == ring { 0 } else { at + 1 };
             count += 1;
-        }
+        };
         self.slots.posted(count, at);
+        rest
     }
 
     /// The oldest good frame, if one is there; bad ones go round again. After
     /// many bad ones it gives up for this time, so that a device that completes
     /// garbage without end cannot hold the stack here.
-    #[inline(always)]
+    #[inline(never)]
     fn next_frame(&mut self) -> Option<Frame> {
         for _ in 0..BAD_AT_ONCE {
             if self.rest != 0 {
@@ -124,11 +135,13 @@ impl<P: PciDevice> RxRing<P> {
                 continue;
             }
             if word & (EOP | BAD) == EOP && !self.discarding {
+                let words = self.descriptors().words(at);
                 let mut frame = self.slots.take()?;
-                let mut filler = Filler::new(&self.tie, self.shape.buffer);
-                if filler.fill(&mut frame, at, word) {
-                    let tally = filler.tally;
-                    self.tally.add(tally);
+                let chip = &self.tie.shared.chip;
+                if let Some(len) = fill(chip, &mut frame, words, self.shape.buffer) {
+                    self.finish(&mut frame, word);
+                    self.tally.packets += 1;
+                    self.tally.bytes += len as u64;
                     return Some(frame);
                 }
                 self.reuse(frame, word);
@@ -141,33 +154,41 @@ impl<P: PciDevice> RxRing<P> {
     }
 
     /// Reaps good packets of one frame in a row. Stops at everything else: no
-    /// packet, a bad one, several frames, and what cannot be true.
+    /// packet, a bad one, one with a wrong checksum or a stamp, several frames, and
+    /// what cannot be true.
     #[inline(always)]
     fn reap_run(&mut self, out: &mut FrameBatch, max: usize) {
         if self.discarding || self.rest != 0 {
             return;
         }
-        let (ring, before) = (self.slots.frames.len(), out.len());
+        let (ring, before, buffer) = (self.slots.frames.len(), out.len(), self.shape.buffer);
         let (mut at, kicked_at) = (self.slots.reap_at, self.kicked_at);
-        let mut filler = Filler::new(&self.tie, self.shape.buffer);
-        let frames = &mut self.slots.frames;
+        let (mut bytes, mut csum_good) = (0, 0);
+        let tie = &self.tie;
+        let slots = &mut *self.slots.frames;
         let run = core::iter::from_fn(|| {
-            let word = filler.descriptors.status_word(at);
-            if word & (RX_DD | EOP | BAD) != RX_DD | EOP || at == kicked_at {
+            let words = tie.queue.rx.words(at);
+            if words[1] & TELLING != RX_DD | EOP || at == kicked_at {
                 return None;
             }
-            let slot = frames.get_mut(at)?;
-            if !filler.fill(slot.as_mut()?, at, word) {
+            let slot = slots.get_mut(at)?;
+            let mut frame = slot.take()?;
+            let Some(len) = fill(&tie.shared.chip, &mut frame, words, buffer) else {
+                core::mem::forget(slot.replace(frame));
                 return None;
-            }
+            };
+            bytes += len as u64;
+            csum_good += u64::from(words[1] & L4I != 0);
             at = if at + 1 == ring { 0 } else { at + 1 };
-            slot.take()
+            Some(frame)
         });
         out.extend(run.take(max));
-        let tally = filler.tally;
+        let packets = out.len() - before;
         self.slots.reap_at = at;
-        self.slots.free += out.len() - before;
-        self.tally.add(tally);
+        self.slots.free += packets;
+        self.tally.packets += packets as u64;
+        self.tally.bytes += bytes;
+        self.tally.csum_good += csum_good;
     }
 
     /// Looks whether the packet that begins in the oldest descriptor is whole,
@@ -204,12 +225,30 @@ impl<P: PciDevice> RxRing<P> {
         if self.rest == 0 {
             return Some(());
         }
-        let mut filler = Filler::new(&self.tie, self.shape.buffer);
-        let frame = self.slots.frames.get_mut(self.slots.reap_at)?.as_mut()?;
-        filler.describe(frame, last, word);
-        let tally = filler.tally;
-        self.tally.add(tally);
+        let words = [self.descriptors().words(last)[0], word];
+        let at = self.slots.reap_at;
+        let mut frame = self.slots.frames.get_mut(at)?.take()?;
+        describe(&mut frame, words);
+        self.finish(&mut frame, word);
+        self.slots.keep(at, frame);
         Some(())
+    }
+
+    /// What is seldom said of a packet: that its checksum is wrong, and that it
+    /// was stamped. Counts checksums.
+    fn finish(&mut self, frame: &mut Frame, word: u64) {
+        if word & L4E_IPE != 0 {
+            frame.set_checksum(ChecksumStatus::None);
+            self.tally.csum_bad += 1;
+        } else if word & L4I != 0 {
+            self.tally.csum_good += 1;
+        }
+        if word & TS != 0 {
+            let shared = &self.tie.shared;
+            if let Some(ns) = shared.clock.take_rx(&shared.chip) {
+                frame.set_timestamp_ns(ns);
+            }
+        }
     }
 
     /// The next frame of a packet of several, which has been looked at.
@@ -244,7 +283,8 @@ impl<P: PciDevice> RxRing<P> {
         }
         self.discarding = word & EOP == 0;
         frame.reset(frame.headroom());
-        self.put(core::iter::once(frame));
+        // It has just left a slot, and it had room.
+        drop(self.put_run(&mut core::iter::once(frame)));
         // The stack may have nothing to post, and then would not kick.
         self.write_tail();
     }
@@ -269,14 +309,6 @@ impl<P: PciDevice> RxRing<P> {
 
 impl Tally {
     #[inline(always)]
-    fn add(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.csum_good += other.csum_good;
-        self.csum_bad += other.csum_bad;
-    }
-
-    #[inline(always)]
     fn publish(self, counters: &SoftCounters) {
         queue::count(&counters.rx_packets, self.packets);
         queue::count(&counters.rx_bytes, self.bytes);
@@ -293,70 +325,40 @@ const fn length(word: u64) -> usize {
     (word >> 32) as usize & 0xffff
 }
 
-/// Gives frames what their descriptors say about them.
-struct Filler<'a, P: PciDevice> {
-    descriptors: &'a Descriptors<P::Coherent>,
-    chip: &'a Chip<P>,
-    tie: &'a Tie<P>,
+/// Gives a frame what its descriptor says about it. Its length; `None` when that
+/// cannot be true.
+#[inline(always)]
+fn fill<P: PciDevice>(
+    chip: &Chip<P>,
+    frame: &mut Frame,
+    words: [u64; 2],
     buffer: usize,
-    tally: Tally,
+) -> Option<usize> {
+    let len = length(words[1]);
+    if len == 0 || len > buffer || !frame.set_len(len) {
+        return None;
+    }
+    chip.device.sync_for_cpu(frame.dma_addr(), len);
+    describe(frame, words);
+    Some(len)
 }
 
-impl<'a, P: PciDevice> Filler<'a, P> {
-    #[inline(always)]
-    fn new(tie: &'a Tie<P>, buffer: usize) -> Self {
-        Self {
-            descriptors: &tie.queue.rx,
-            chip: &tie.shared.chip,
-            tie,
-            buffer,
-            tally: Tally::default(),
-        }
+/// What is said about a packet beside its length, unless it is unusual.
+#[inline(always)]
+fn describe(frame: &mut Frame, [first, word]: [u64; 2]) {
+    frame.set_checksum(if word & L4I != 0 {
+        ChecksumStatus::Unnecessary
+    } else {
+        ChecksumStatus::None
+    });
+    if word & VP != 0 {
+        frame.set_vlan_tci(Some((word >> 48) as u16));
     }
-
-    /// False when what the descriptor says cannot be true.
-    #[inline(always)]
-    fn fill(&mut self, frame: &mut Frame, at: usize, word: u64) -> bool {
-        let len = length(word);
-        if len == 0 || len > self.buffer || !frame.set_len(len) {
-            return false;
-        }
-        self.chip.device.sync_for_cpu(frame.dma_addr(), len);
-        self.describe(frame, at, word);
-        self.tally.packets += 1;
-        self.tally.bytes += len as u64;
-        true
-    }
-
-    /// All that is said about a packet beside its length.
-    #[inline(always)]
-    fn describe(&mut self, frame: &mut Frame, at: usize, word: u64) {
-        if word & (L4I | L4E_IPE) == L4I {
-            frame.set_checksum(ChecksumStatus::Unnecessary);
-            self.tally.csum_good += 1;
-        } else if word & L4E_IPE != 0 {
-            self.tally.csum_bad += 1;
-        }
-        if word & VP != 0 {
-            frame.set_vlan_tci(Some((word >> 48) as u16));
-        }
-        let first = self.descriptors.first_word(at);
-        let kind = first as u32 & 0xf;
-        if kind != 0 {
-            let ports = 1 << kind & L4_HASHES != 0;
-            let kind = if ports { HashKind::L4 } else { HashKind::L3 };
-            frame.set_hash((first >> 32) as u32, kind);
-        }
-        if word & TS != 0 {
-            self.stamp(frame);
-        }
-    }
-
-    #[cold]
-    fn stamp(&self, frame: &mut Frame) {
-        if let Some(ns) = self.tie.shared.clock.take_rx(self.chip) {
-            frame.set_timestamp_ns(ns);
-        }
+    let kind = first as u32 & 0xf;
+    if kind != 0 {
+        let ports = 1 << kind & L4_HASHES != 0;
+        let kind = if ports { HashKind::L4 } else { HashKind::L3 };
+        frame.set_hash((first >> 32) as u32, kind);
     }
 }
 
@@ -381,12 +383,14 @@ fn empty(frame: &mut Frame, buffer: usize) -> bool {
 
 impl<P: PciDevice> DmaRing for RxRing<P> {
     #[inline]
-    fn post(&mut self, mut frame: Frame) -> Result<(), RingFull<Frame>> {
-        if self.free_slots() == 0 || !make_room(&mut frame, self.shape.buffer) {
+    fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
+        if !self.tie.holds() {
             return Err(RingFull(frame));
         }
-        self.put(core::iter::once(frame));
-        Ok(())
+        match self.put_run(&mut core::iter::once(frame)) {
+            None => Ok(()),
+            Some(frame) => Err(RingFull(frame)),
+        }
     }
 
     #[inline]
@@ -412,13 +416,17 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
     }
 
     fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
-        let take = batch.len().min(self.free_slots());
-        let buffer = self.shape.buffer;
-        let mut offered = batch.iter_mut().take(take);
-        let fit = offered.position(|frame| !make_room(frame, buffer));
-        let take = fit.unwrap_or(take);
-        self.put(batch.drain(..take));
-        take
+        let offered = batch.len();
+        let take = offered.min(self.free_slots());
+        let mut frames = batch.drain(..take);
+        if let Some(frame) = self.put_run(&mut frames) {
+            let rest = core::iter::once(frame).chain(frames.by_ref()).collect();
+            drop(frames);
+            put_back(batch, rest);
+        } else {
+            drop(frames);
+        }
+        offered - batch.len()
     }
 
     fn reap_into(&mut self, out: &mut FrameBatch, max: usize) -> usize {
@@ -427,13 +435,15 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
         }
         let before = out.len();
         let want = before + max.min(out.remaining_capacity());
-        self.reap_run(out, want - before);
-        while out.len() < want {
+        loop {
+            self.reap_run(out, want - out.len());
+            if out.len() >= want {
+                break;
+            }
             let Some(frame) = self.next_frame() else {
                 break;
             };
             out.push(frame);
-            self.reap_run(out, want - out.len());
         }
         let frames = out.len() - before;
         self.publish(frames);

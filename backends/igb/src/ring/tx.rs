@@ -11,7 +11,7 @@
 //! descriptor for each, and the tail never stands inside of it.
 
 use super::offload::{Contexts, DEXT, HEADER, Need, Request, has_tag};
-use super::{Slots, Tie};
+use super::{Slots, Tie, put_back};
 use crate::queue::{self, Queue, TX_DD};
 use crate::regs;
 use alloc::boxed::Box;
@@ -141,15 +141,16 @@ impl<P: PciDevice> TxRing<P> {
         if self.is_inside() {
             return frames.next();
         }
-        let tie = &self.tie;
+        let (tie, max_packet) = (&self.tie, self.max_packet);
+        let (ring, free) = (self.slots.frames.len(), self.slots.free);
         let (mut at, mut count, mut bytes) = (self.slots.post_at, 0, 0);
         let rest = loop {
             let Some(frame) = frames.next() else {
                 break None;
             };
             let len = frame.len();
-            let plain = (MIN_PACKET..=self.max_packet).contains(&len) && !frame.has_requests();
-            if !plain || count == self.slots.free {
+            let plain = (MIN_PACKET..=max_packet).contains(&len) && !frame.has_requests();
+            if !plain || count == free {
                 break Some(frame);
             }
             let address = frame.dma_addr();
@@ -157,7 +158,7 @@ impl<P: PciDevice> TxRing<P> {
             let word = DATA | EOP | (len as u64) << PAYLEN_SHIFT | len as u64;
             tie.queue.tx.describe(at, [address.0, word]);
             self.slots.keep(at, frame);
-            at = self.slots.next(at);
+            at = if at + 1 == ring { 0 } else { at + 1 };
             count += 1;
             bytes += len;
         };
@@ -503,13 +504,6 @@ impl<P: PciDevice> TxRing<P> {
             (self.packets, self.bytes) = (0, 0);
         }
     }
-
-    /// Puts what found no slot back to the front of a batch.
-    #[cold]
-    fn put_back(batch: &mut FrameBatch, mut rest: FrameBatch) {
-        rest.extend(batch.drain(..));
-        core::mem::swap(batch, &mut rest);
-    }
 }
 
 /// Pads with zeros, so that nothing of an earlier packet leaves the host. A
@@ -575,7 +569,7 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
         }
         drop(frames);
         if !rest.is_empty() {
-            Self::put_back(batch, rest);
+            put_back(batch, rest);
         }
         offered - batch.len()
     }
