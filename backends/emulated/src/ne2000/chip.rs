@@ -81,13 +81,17 @@ impl Chip {
         self.pin() && self.port.raise_intx(&|| self.pin())
     }
 
-    /// Lets `access` change the chip, and then sees to what follows from it.
+    /// Lets `access` change the chip, and then sees to what follows from it. A pin
+    /// that was asserted before has been delivered, and stays so until the device
+    /// looks at it in its next step: otherwise a handler that touches a register
+    /// and leaves its cause would be called without end.
     fn access<R>(&self, access: impl FnOnce(&mut Core) -> R) -> R {
         let mut state = self.state();
+        let before = state.core.is_pin_asserted();
         let result = access(&mut state.core);
         let (pin, asked) = (state.core.is_pin_asserted(), state.core.tx.is_asked());
         drop(state);
-        if pin {
+        if pin && !before {
             self.port.raise_intx(&|| self.pin());
         }
         if asked {
