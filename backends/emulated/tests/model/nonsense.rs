@@ -1,6 +1,7 @@
 //! Nothing that a driver writes makes the model panic, hang, or touch memory
 //! that is not mapped.
 
+use crate::frames::*;
 use crate::rig::*;
 use proptest::prelude::*;
 use softnet_nic_hal::bus::{CoherentMemory, PciDevice};
@@ -15,6 +16,8 @@ enum Act {
     Config(u16, u32),
     Memory(usize, u64),
     Frame(u8, usize),
+    /// A real frame of which a byte is changed, cut there or not.
+    Spoilt(&'static str, usize, u8, bool),
     Step(u64),
     Delay(u32),
     Carrier(bool),
@@ -24,7 +27,8 @@ enum Act {
 fn register() -> impl Strategy<Value = u32> {
     let hot = prop::sample::select(vec![
         CTRL, EECD, EERD, MDIC, ICR, ITR, ICS, IMS, IMC, RCTL, TCTL, PBA, RDBAL, RDBAH, RDLEN, RDH,
-        RDT, RDTR, RADV, TDBAL, TDBAH, TDLEN, TDH, TDT, TIDV, TXDCTL, TADV, RAL, RAH,
+        RDT, RDTR, RADV, TDBAL, TDBAH, TDLEN, TDH, TDT, TIDV, TXDCTL, TADV, RAL, RAH, VET, FCAL,
+        FCAH, FCT, FCTTV, FCRTL, FCRTH, RSRPD, RXCSUM, VFTA, CTRL_EXT,
     ]);
     prop_oneof![4 => hot, 1 => 0u32..0x2_0010]
 }
@@ -36,6 +40,10 @@ fn value() -> impl Strategy<Value = u32> {
         0u32..512,
         Just(EN | UPE | MPE | BAM | LPE),
         Just(SLU | 1),
+        Just(SLU | 1 | VME | RFCE | TFCE),
+        // Loopback in the MAC; and all checksums.
+        Just(EN | UPE | BAM | LPE | VFE | 1 << 6),
+        Just(0x0700),
         any::<u32>()
     ]
 }
@@ -47,7 +55,25 @@ fn word() -> impl Strategy<Value = u64> {
         0u64..8300,
         any::<u64>(),
         (any::<u8>(), 0u64..3000).prop_map(|(command, len)| u64::from(command) << 24 | len),
+        extended(),
     ]
+}
+
+/// The second word of a context or of data, with small numbers where a driver
+/// would have them.
+fn extended() -> impl Strategy<Value = u64> {
+    let numbers = (0u64..3000, 0u64..3, any::<u8>(), any::<u8>(), 0u64..300);
+    numbers.prop_map(|(len, kind, command, header, mss)| {
+        let command = u64::from(command) | DEXT;
+        len | kind << 20 | command << 24 | u64::from(header) << 40 | mss << 48
+    })
+}
+
+fn spoilt() -> impl Strategy<Value = Act> {
+    let frames = vec![TCP_IPV4, UDP_IPV4, TCP_IPV6, TAGGED_UDP_IPV4, FRAGMENT_IPV4];
+    let frame = prop::sample::select(frames);
+    let parts = (frame, 0usize..90, any::<u8>(), any::<bool>());
+    parts.prop_map(|(frame, at, flip, cut)| Act::Spoilt(frame, at, flip, cut))
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -58,6 +84,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0u16..64, value()).prop_map(|(at, value)| Act::Config(at * 4, value)),
         4 => (0usize..1024, word()).prop_map(|(at, word)| Act::Memory(at, word)),
         3 => (any::<u8>(), 0usize..3000).prop_map(|(first, len)| Act::Frame(first, len)),
+        2 => spoilt(),
         3 => (0u64..2_000_000).prop_map(Act::Step),
         1 => (0u32..10_000).prop_map(Act::Delay),
         1 => any::<bool>().prop_map(Act::Carrier),
@@ -76,6 +103,13 @@ fn perform(rig: &mut Rig, memory: &impl CoherentMemory, act: Act) {
             memory.write_u64(at * 8, word.wrapping_add(base));
         }
         Act::Frame(first, len) => rig.wire.push(&vec![first; len]),
+        Act::Spoilt(hex, at, flip, cut) => {
+            let mut frame = golden(hex);
+            let at = at % frame.len();
+            frame[at] ^= flip;
+            frame.truncate(if cut { at } else { frame.len() });
+            rig.wire.push(&frame);
+        }
         Act::Step(ns) => {
             rig.now_ns += ns;
             rig.step();
