@@ -138,6 +138,40 @@ fn what_cannot_be_judged_is_not() {
     );
 }
 
+/// The short way says what the long way does, or nothing.
+#[test]
+fn what_is_judged_at_once_is_judged_the_same() {
+    let mut at_once = 0;
+    for frame in [
+        TCP_IPV4,
+        UDP_IPV4,
+        UDP_SUM_OF_ZERO,
+        TCP_IPV6,
+        FRAGMENT_IPV4,
+        SNAP_UDP_IPV4,
+    ] {
+        let good = bytes(frame);
+        for at in 0..good.len() {
+            for value in [0, 1, 0x45, 0xff, good[at]] {
+                let mut frame = good.clone();
+                frame[at] = value;
+                let long = Headers::parse(&frame, TPID).map(|headers| headers.judge(&frame));
+                if let Some(judged) = Judged::at_once(&frame) {
+                    assert_eq!(Some(judged), long, "{frame:x?}");
+                    at_once += 1;
+                }
+                let cut = &frame[..at];
+                if let Some(judged) = Judged::at_once(cut) {
+                    let long = Headers::parse(cut, TPID).map(|headers| headers.judge(cut));
+                    assert_eq!(Some(judged), long);
+                }
+            }
+        }
+    }
+    assert!(at_once > 500, "{at_once}");
+    assert!(Judged::at_once(&bytes(UDP_IPV4)).is_some());
+}
+
 #[test]
 fn padding_behind_the_packet_is_not_covered() {
     let mut padded = bytes(UDP_IPV4);

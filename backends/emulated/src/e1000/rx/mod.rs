@@ -140,9 +140,7 @@ impl<'a> Burst<'a> {
         let len = frame.len() + 4;
         self.delta.count(Stat::TPR);
         self.delta.octets(Octets::TOR, len);
-        if self.control.is_some_and(|known| known.is_control(frame))
-            && self.obey(frame) == Control::Consumed
-        {
+        if self.is_control(frame) && self.obey(frame) == Control::Consumed {
             return;
         }
         let registers = &self.chip.registers;
@@ -162,6 +160,12 @@ impl<'a> Burst<'a> {
             self.delta.count(Stat::MPC);
             self.causes |= Cause::RXO;
         }
+    }
+
+    #[inline]
+    fn is_control(&self, frame: &[u8]) -> bool {
+        let control = self.control.as_ref();
+        control.is_some_and(|known| known.is_control(frame))
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 
 use super::descriptor;
 use crate::e1000::regs::{Ctrl, Rctl, Registers, Rxcsum, offset};
-use crate::offload::{Headers, Network, filter_entry, tag};
+use crate::offload::{Headers, Judged, Network, filter_entry, tag};
 
 /// What the registers ask for, read once a burst.
 pub(super) struct Offload {
@@ -75,8 +75,13 @@ impl Offload {
         }
     }
 
+    #[inline]
     fn look_at(&self, frame: &[u8]) -> Description {
-        let tci = tag(frame, self.tpid).filter(|_| self.strip);
+        let tci = if self.strip {
+            tag(frame, self.tpid)
+        } else {
+            None
+        };
         let vlan = tci.map_or(0, |tci| descriptor::VP | u64::from(tci) << 48);
         Description {
             flags: vlan | self.judge(frame),
@@ -91,24 +96,32 @@ impl Offload {
         if !self.rxcsum.intersects(Rxcsum::IPOFLD | Rxcsum::TUOFLD) {
             return descriptor::IXSM;
         }
+        let judged = match Judged::at_once(frame) {
+            Some(judged) if self.rxcsum.contains(Rxcsum::IPOFLD) => judged,
+            _ => self.judge_any(frame),
+        };
+        let judges_transport = self.rxcsum.contains(Rxcsum::TUOFLD);
+        let transport = judged.transport.filter(|_| judges_transport);
+        let flags = bits(judged.network, descriptor::IPCS, descriptor::IPE)
+            | bits(transport, descriptor::TCPCS, descriptor::TCPE);
+        if flags == 0 { descriptor::IXSM } else { flags }
+    }
+
+    /// Any kind of packet.
+    #[inline(never)]
+    fn judge_any(&self, frame: &[u8]) -> Judged {
         let headers = Headers::parse(frame, self.tpid).filter(|headers| {
             self.rxcsum.contains(match headers.network {
                 Network::Ipv4 => Rxcsum::IPOFLD,
                 Network::Ipv6 => Rxcsum::IPV6OFL,
             })
         });
-        let judged = headers
-            .map(|headers| headers.judge(frame))
-            .unwrap_or_default();
-        let transport = judged
-            .transport
-            .filter(|_| self.rxcsum.contains(Rxcsum::TUOFLD));
-        let flags = bits(judged.network, descriptor::IPCS, descriptor::IPE)
-            | bits(transport, descriptor::TCPCS, descriptor::TCPE);
-        if flags == 0 { descriptor::IXSM } else { flags }
+        let judged = headers.map(|headers| headers.judge(frame));
+        judged.unwrap_or_default()
     }
 }
 
+#[inline]
 fn bits(judged: Option<bool>, looked: u64, wrong: u64) -> u64 {
     match judged {
         None => 0,
