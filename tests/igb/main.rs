@@ -10,3 +10,4 @@ mod control;
 mod emulated;
 mod flows;
 mod only;
+mod stamps;

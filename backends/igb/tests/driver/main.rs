@@ -7,6 +7,8 @@ mod fake;
 #[cfg(test)]
 mod irq;
 #[cfg(test)]
+mod nonsense;
+#[cfg(test)]
 mod offload;
 #[cfg(test)]
 mod open;
