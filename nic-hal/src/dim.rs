@@ -51,7 +51,7 @@ struct Rates {
 /// Finds, for one receive queue, the time between two interrupts that suits its
 /// load: dynamic interrupt moderation.
 ///
-/// It climbs a hill: every [few](EVENTS) interrupts it looks whether the last step
+/// It climbs a hill: every few interrupts it looks whether the last step
 /// has made the traffic denser or, at the same traffic, the interrupts fewer. While
 /// it does so it goes on in that direction; when it makes things worse it turns
 /// round; when nothing changes it rests until the load does. Where interrupts are

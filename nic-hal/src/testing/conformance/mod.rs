@@ -1,13 +1,4 @@
-//! The suite that holds every [`NicHal`] to its contract.
-//!
-//! A NIC joins by a [`Harness`], which stands for everything around it: the
-//! other end of the wire, the passing of time, the hand that pulls the cable.
-//! Each check gets a new harness, and so a new NIC.
-//!
-//! ```
-//! use softnet_nic_hal::testing::{LoopHarness, conformance};
-//! conformance::assert_holds(LoopHarness::new);
-//! ```
+#![doc = include_str!("../../../CONFORMANCE.md")]
 
 #[cfg(test)]
 mod broken;
