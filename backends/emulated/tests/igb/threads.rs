@@ -93,6 +93,15 @@ fn new_descriptors_fetch_what_waits_in_the_fifo() {
 }
 
 #[test]
+fn the_clock_runs_while_the_thread_sleeps() {
+    let on = start(Rig::new());
+    // TIMINCA: one for every 16 ns.
+    on.rig.w(0xb608, 1 << 24 | 1);
+    let first = on.rig.r(0xb600);
+    wait_until(|| on.rig.r(0xb600) > first);
+}
+
+#[test]
 fn a_queue_that_is_switched_off_leaves_memory_alone() {
     let rig = Rig::new();
     let ring = rig.receive(SECRC);
