@@ -6,6 +6,7 @@
 //! manual decides it. The random ones are made from a seed.
 
 mod e1000;
+mod igb;
 mod ne2000;
 mod random;
 mod run;
@@ -16,7 +17,7 @@ use run::{Chip, Pair};
 use std::path::{Path, PathBuf};
 
 /// The chips that are compared.
-const CHIPS: &[&str] = &["e1000", "ne2000"];
+const CHIPS: &[&str] = &["e1000", "igb", "ne2000"];
 
 /// The scripts of a chip, by name.
 fn scripts(folder: &str) -> Vec<(String, String)> {

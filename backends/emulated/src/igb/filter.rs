@@ -68,7 +68,8 @@ pub(super) fn accept(
     let destination = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
     let group = destination & 1 != 0;
     let all = if destination == BROADCAST {
-        Rctl::BAM | Rctl::MPE
+        // Not by MPE, which is for multicast (8.10.1).
+        Rctl::BAM
     } else if group {
         Rctl::MPE
     } else {
