@@ -176,8 +176,9 @@ pub struct UdpSocket {
     shared: Arc<Shared>,
     /// One queue for each CPU.
     queues: Vec<lending::Borrower<Frame>>,
-    /// The queue to look at first.
+    /// The queue to look at first: where the last datagram was, if there was one.
     turn: usize,
+    has_received: bool,
     peers: Arc<[Peer]>,
     steering: Arc<Steering>,
     registry: Arc<Registry>,
@@ -202,6 +203,7 @@ impl UdpSocket {
             shared: new.shared,
             queues: Vec::new(),
             turn: 0,
+            has_received: false,
             peers: new.peers,
             steering: new.steering,
             registry: new.registry,
@@ -287,6 +289,7 @@ impl UdpSocket {
             if let Some(queue) = self.queues.get_mut(self.turn)
                 && let Some(received) = receive(queue)
             {
+                self.has_received = true;
                 return Ok(received);
             }
             self.turn = self.filled_elsewhere().ok_or(RecvError::WouldBlock)?;
@@ -351,6 +354,18 @@ impl UdpSocket {
         self.send_frame(datagram.into_frame(), to)
     }
 
+    /// The CPU that is to send to `to`: the one that will receive the answer. A
+    /// socket that is bound to no one address does not know which of them it will
+    /// send from; what it sends is most likely an answer itself, to what was
+    /// received last.
+    #[inline]
+    fn sending_cpu(&self, to: SocketAddr) -> usize {
+        match self.has_received && self.local.ip().is_unspecified() {
+            true => self.turn,
+            false => self.steering.cpu_of_reply(self.local, to),
+        }
+    }
+
     /// Sends the data of a frame, which has headroom for all headers, to `to`.
     ///
     /// # Errors
@@ -362,7 +377,7 @@ impl UdpSocket {
         if to.port() == 0 {
             return Err((SendError::BadDestination(to), frame));
         }
-        let cpu = self.steering.cpu_of_reply(self.local, to);
+        let cpu = self.sending_cpu(to);
         let Some(peer) = self.peers.get(cpu) else {
             return Err((SendError::NoBuffers, frame));
         };
@@ -439,7 +454,7 @@ mod blocking {
             timeout: Option<Duration>,
         ) -> Result<(), SendError> {
             let peers = self.peers.clone();
-            let Some(peer) = peers.get(self.steering.cpu_of_reply(self.local, to)) else {
+            let Some(peer) = peers.get(self.sending_cpu(to)) else {
                 return Err(SendError::BadDestination(to));
             };
             let mut result = self.try_send_to(payload, to);

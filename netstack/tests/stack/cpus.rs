@@ -1,9 +1,9 @@
 //! Several CPUs: steering, hand-over, backlogs.
 
-use super::host::{Host, PEER, QUEUE, Shape, datagram, peer, ping};
-use core::net::IpAddr;
+use super::host::{Host, OURS, PEER, QUEUE, Shape, datagram, peer, ping};
+use core::net::{IpAddr, Ipv4Addr};
 use softnet_netstack::rss::{DEFAULT_KEY, INDIRECTION_LEN, Rss};
-use softnet_netstack::{DropReason, Snmp, Stack, StackConfig, StackError};
+use softnet_netstack::{DropReason, Snmp, Stack, StackConfig, StackError, UdpOptions};
 use softnet_nic_hal::QueueId;
 use softnet_softirq::{Clock, VirtualClock};
 use std::sync::Arc;
@@ -21,6 +21,29 @@ fn a_flow_stays_on_the_cpu_of_its_hash() {
             host.receive(&datagram(from, 7, b"x"));
             let after = counters.snmp.value(Snmp::UdpInDatagrams);
             assert_eq!(after, before + 1, "port {from}");
+        }
+    }
+}
+
+/// Also from a socket that is bound to no one address, and so cannot know the flow.
+#[test]
+fn an_answer_leaves_by_the_cpu_that_the_flow_came_to() {
+    for ip in [OURS, Ipv4Addr::UNSPECIFIED] {
+        let mut host = Host::new(4).knows_peer();
+        let mut socket = host.bind_with(ip, 7, &UdpOptions::default());
+        for from in 4000..4064 {
+            let cpu =
+                usize::from(Rss::new(&DEFAULT_KEY, 4).cpu_of_flow((OURS, 7).into(), peer(from)));
+            host.receive(&datagram(from, 7, b"x"));
+            let datagram = socket.try_recv().unwrap();
+            let sent = |host: &Host| {
+                let counters = host.stack.counters(cpu).unwrap();
+                counters.snmp.value(Snmp::UdpOutDatagrams)
+            };
+            let before = sent(&host);
+            socket.try_send_to(b"y", datagram.from()).unwrap();
+            host.stack.run_until_idle();
+            assert_eq!(sent(&host), before + 1, "bound to {ip}, port {from}");
         }
     }
 }
