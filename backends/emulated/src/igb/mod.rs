@@ -20,6 +20,7 @@ mod phy;
 mod regs;
 mod rss;
 mod rx;
+mod sctp;
 mod stamp;
 mod stats;
 mod store;

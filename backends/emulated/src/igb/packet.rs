@@ -4,6 +4,7 @@
 use super::filter::Accept;
 use super::regs::{Registers, Rxcsum, offset};
 use super::rss::{Rss, Spread};
+use super::sctp;
 use crate::offload::{Headers, Network, TAG_LEN, Transport, without_tag};
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 
@@ -158,8 +159,17 @@ impl Judge {
 
     #[inline]
     fn checksums(&self, frame: &[u8], headers: &Headers) -> u32 {
-        let offloads = self.rxcsum & (Rxcsum::IPOFL | Rxcsum::TUOFL);
-        if offloads.is_empty() {
+        let offloads = self.rxcsum & (Rxcsum::IPOFL | Rxcsum::TUOFL | Rxcsum::CRCOFL);
+        if offloads.contains(Rxcsum::CRCOFL) && headers.transport == Transport::Sctp {
+            return sctp_checksum(frame, headers) | Self::others(frame, headers, offloads);
+        }
+        Self::others(frame, headers, offloads)
+    }
+
+    /// Those of IPv4, TCP and UDP.
+    #[inline]
+    fn others(frame: &[u8], headers: &Headers, offloads: Rxcsum) -> u32 {
+        if !offloads.intersects(Rxcsum::IPOFL | Rxcsum::TUOFL) {
             return 0;
         }
         let judged = headers.judge(frame);
@@ -209,6 +219,16 @@ impl Judge {
             fcs,
             len: head.len() + tail.len() + self.fcs_len,
         }
+    }
+}
+
+#[cold]
+fn sctp_checksum(frame: &[u8], headers: &Headers) -> u32 {
+    let packet = frame.get(headers.transport_at..headers.end);
+    match packet.filter(|_| !headers.fragment).and_then(sctp::judge) {
+        Some(true) => status::L4CS,
+        Some(false) => status::L4CS | status::L4E,
+        None => 0,
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct TxQueue {
     pub(super) job: Option<Job>,
     /// The checksums to be put into an uncut packet.
     checksums: [Option<ChecksumField>; 2],
+    /// And where an SCTP packet starts that is to have its own.
+    sctp: Option<usize>,
     /// The packet will not be sent, for what one of its descriptors was.
     pub(super) discard: bool,
     pub(super) segmenter: Segmenter,
@@ -147,7 +149,7 @@ impl Context {
         })
     }
 
-    /// That of TCP or UDP. SCTP's, a CRC, is not modelled.
+    /// That of TCP or UDP.
     fn transport_checksum(self) -> Option<ChecksumField> {
         let (field, zero) = match self.transport() {
             Transport::Tcp => (16, ZeroSum::Zero),
@@ -201,6 +203,7 @@ impl TxQueue {
             len: 0,
             job: None,
             checksums: [None; 2],
+            sctp: None,
             discard: false,
             segmenter: Segmenter::new(MAX_PACKET),
         }
@@ -216,6 +219,7 @@ impl TxQueue {
         self.len = 0;
         self.job = None;
         self.checksums = [None; 2];
+        self.sctp = None;
         self.discard = false;
     }
 
@@ -247,6 +251,8 @@ impl TxQueue {
                     .transport_checksum()
                     .filter(|_| data.has(Data::TXSM)),
             ];
+            let sctp = data.has(Data::TXSM) && context.transport() == Transport::Sctp;
+            self.sctp = sctp.then(|| context.transport_at());
         }
         true
     }
@@ -266,6 +272,9 @@ impl TxQueue {
         let packet = &mut self.packet[TAG_LEN..TAG_LEN + self.len];
         for field in self.checksums.iter().flatten() {
             field.insert(packet);
+        }
+        if let Some(sctp) = self.sctp.and_then(|at| packet.get_mut(at..)) {
+            super::sctp::insert(sctp);
         }
     }
 }

@@ -171,6 +171,7 @@ fn broken(frame: &[u8], at: usize) -> Vec<u8> {
 
 #[test]
 fn checksums_are_verified_as_rxcsum_says() {
+    let sctp = golden(SCTP_IPV4);
     let [tcp, udp, tcp6, fragment] = [TCP_IPV4, UDP_IPV4, TCP_IPV6, FRAGMENT_IPV4].map(golden);
     for (name, frame, rxcsum, expected) in [
         ("TCP", tcp.clone(), 0x300, IPCS | L4CS),
@@ -182,6 +183,9 @@ fn checksums_are_verified_as_rxcsum_says() {
         ("IP only", broken(&tcp, 50), 0x100, IPCS),
         ("transport only", tcp, 0x200, L4CS),
         ("neither", broken(&udp, 24), 0, 0),
+        ("SCTP", sctp.clone(), 0xb00, IPCS | L4CS),
+        ("bad SCTP", broken(&sctp, 50), 0xb00, IPCS | L4CS | L4E),
+        ("SCTP without its CRC", sctp, 0x300, IPCS),
     ] {
         let mut rig = Rig::new();
         let ring = rig.receive(SECRC | UPE);

@@ -433,6 +433,11 @@ pub(crate) struct Context {
 /// TUCMD.
 pub(crate) const IPV4: u64 = 1 << 10;
 pub(crate) const TCP: u64 = 1 << 11;
+pub(crate) const SCTP: u64 = 2 << 11;
+
+/// A packet of SCTP over IPv4, with a CRC that was computed bit by bit.
+pub(crate) const SCTP_IPV4: &str = "0200000000020200000000010800450000300001000040846647\
+    0a0000010a00000203e8005001020304728968010b0000040e00000c6162636465666768";
 
 impl TxRing {
     /// Writes a descriptor and its data; the device sees it at the next

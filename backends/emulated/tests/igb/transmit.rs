@@ -119,6 +119,24 @@ fn two_contexts_are_kept_side_by_side() {
 }
 
 #[test]
+fn sctp_gets_its_crc() {
+    let mut rig = Rig::new();
+    let mut ring = rig.transmit();
+    ring.context(Context {
+        tucmd: IPV4 | SCTP,
+        ..OVER_IPV4
+    });
+    let good = golden(SCTP_IPV4);
+    let mut raw = good.clone();
+    raw[24..26].fill(0);
+    raw[42..46].fill(0);
+    ring.put(&raw, WHOLE | IXSM | TXSM);
+    ring.ring_doorbell(&rig);
+    rig.settle();
+    assert_eq!(rig.wire.sent(), [good]);
+}
+
+#[test]
 fn each_checksum_has_an_option_of_its_own() {
     let mut rig = Rig::new();
     let mut ring = rig.transmit();
