@@ -10,4 +10,5 @@ mod control;
 mod emulated;
 mod flows;
 mod only;
+mod split;
 mod stamps;

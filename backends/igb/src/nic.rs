@@ -63,6 +63,7 @@ pub(crate) struct Settings {
     pub(crate) pause: Pause,
     pub(crate) features: Features,
     pub(crate) rx_stamps: RxStamps,
+    header_split: bool,
 }
 
 impl Settings {
@@ -77,6 +78,7 @@ impl Settings {
             },
             features: FEATURES,
             rx_stamps: RxStamps::default(),
+            header_split: false,
         }
     }
 
@@ -89,6 +91,11 @@ impl Settings {
         } else {
             rx_usecs.min(tx_usecs)
         }
+    }
+
+    /// Whether headers go to frames of their own.
+    pub(crate) fn splits(&self, config: &OpenConfig) -> bool {
+        self.header_split && config.scatter
     }
 
     /// What mode and MTU add to RCTL.
@@ -192,6 +199,14 @@ impl<P: PciDevice> Igb<P> {
             crate::clock::Clock::set_rx_stamps(chip, stamps);
         }
         Ok(())
+    }
+
+    /// From the next open on, puts the headers of IP, TCP and UDP packets into a
+    /// frame of their own, and the payload into the next ones; or does not. Only
+    /// where [`OpenConfig::scatter`] lets a packet lie in several frames. Each
+    /// receive descriptor then takes two frames.
+    pub fn set_header_split(&self, on: bool) {
+        self.control.lock().settings.header_split = on;
     }
 
     pub(crate) fn control(&self) -> MutexGuard<'_, Control> {
@@ -343,6 +358,7 @@ impl<P: PciDevice> NicHal for Igb<P> {
             len: config.rx_ring,
             buffer,
             scatter: config.scatter,
+            split: control.settings.splits(config),
         };
         let tx = TxShape {
             len: config.tx_ring,

@@ -7,6 +7,7 @@ use crate::nic::Settings;
 use crate::phy::{Phy, PhyError};
 use crate::queue::{DESCRIPTOR, Descriptors, Queue};
 use crate::regs::{self, Ctrl, Rxcsum, queue};
+use crate::ring::HEADER_BUFFER;
 use crate::shared::Shared;
 use alloc::sync::Arc;
 use softnet_nic_hal::bus::{CoherentMemory, PciDevice};
@@ -57,6 +58,11 @@ impl<P: PciDevice> Program<'_, P> {
         chip.write(regs::RLPML, u32::from(self.config.mtu) + FRAMING as u32);
         irq::program(self.shared, self.plan);
         set_throttle(chip, self.plan, self.settings.throttle_us());
+        if self.settings.splits(self.config) {
+            let words = usize::from(chip.family.queues()).min(regs::PSRTYPES);
+            let types = core::iter::repeat_n(regs::PSRTYPE_ALL, words);
+            chip.write_all(regs::PSRTYPE, types);
+        }
         for queue in self.queues {
             self.program_rx(&queue.rx);
             self.program_tx(&queue.tx);
@@ -85,13 +91,22 @@ impl<P: PciDevice> Program<'_, P> {
     fn program_rx(&self, descriptors: &Descriptors<P::Coherent>) {
         self.program_ring(descriptors, self.config.rx_ring);
         let units = buffer_len(self.config) / regs::SRRCTL_UNIT;
-        let mut srrctl = units as u32 | regs::SRRCTL_ONE_BUFFER;
+        let mut srrctl = units as u32 | self.layout();
         // A queue that nobody fills must not hold the others up.
         if self.config.queues > 1 {
             srrctl |= regs::SRRCTL_DROP_EN;
         }
         let register = descriptors.register(queue::SRRCTL);
         self.shared.chip.write(register, srrctl);
+    }
+
+    /// Where the device puts headers.
+    fn layout(&self) -> u32 {
+        if !self.settings.splits(self.config) {
+            return regs::SRRCTL_ONE_BUFFER;
+        }
+        let units = (HEADER_BUFFER / regs::SRRCTL_HEADER_UNIT) as u32;
+        regs::SRRCTL_SPLIT | units << regs::SRRCTL_HEADER_SHIFT
     }
 
     fn program_tx(&self, descriptors: &Descriptors<P::Coherent>) {

@@ -23,6 +23,8 @@ pub(crate) const TX_DD: u64 = 1 << 32;
 
 /// No descriptor is watched.
 const NOTHING: u32 = u32::MAX;
+/// What is waited for has come, and no descriptor tells of it.
+const HERE: u32 = u32::MAX - 1;
 
 /// One direction's descriptors.
 pub(crate) struct Descriptors<M> {
@@ -82,10 +84,18 @@ impl<M: CoherentMemory> Descriptors<M> {
         self.watched.store(at, Ordering::Release);
     }
 
+    /// There is nothing to wait for: a frame is there to be reaped.
+    pub(crate) fn watch_nothing_more(&self) {
+        self.watched.store(HERE, Ordering::Release);
+    }
+
     /// Whether the descriptor that is waited for has been written back.
     fn pending(&self) -> bool {
-        let at = self.watched.load(Ordering::Acquire);
-        at != NOTHING && self.status_word(at as usize) & self.done != 0
+        match self.watched.load(Ordering::Acquire) {
+            NOTHING => false,
+            HERE => true,
+            at => self.status_word(at as usize) & self.done != 0,
+        }
     }
 
     /// Zeroes the first `len` descriptors.

@@ -81,6 +81,10 @@ pub(crate) const MTA: u32 = 0x5200;
 pub(crate) const RAL: u32 = 0x5400;
 /// Receive Address High.
 pub(crate) const RAH: u32 = 0x5404;
+/// Packet Split Receive Type, one word for queues n and n + 8 (8.10.3).
+pub(crate) const PSRTYPE: u32 = 0x5480;
+/// Words of PSRTYPE, unless there are fewer queues.
+pub(crate) const PSRTYPES: usize = 8;
 /// Multiple Receive Queues Command (8.10.9).
 pub(crate) const MRQC: u32 = 0x5818;
 /// Software Semaphore.
@@ -349,6 +353,13 @@ pub(crate) const IVAR_VALID: u32 = 0x80;
 
 /// SRRCTL: advanced descriptors, one buffer.
 pub(crate) const SRRCTL_ONE_BUFFER: u32 = 0b001 << 25;
+/// SRRCTL: advanced descriptors, with the headers split off.
+pub(crate) const SRRCTL_SPLIT: u32 = 0b010 << 25;
+/// SRRCTL: where the header buffer's length goes, and its unit in bytes.
+pub(crate) const SRRCTL_HEADER_SHIFT: u32 = 8;
+pub(crate) const SRRCTL_HEADER_UNIT: usize = 64;
+/// PSRTYPE: split behind IPv4 and IPv6, and behind TCP and UDP over them.
+pub(crate) const PSRTYPE_ALL: u32 = 0b111 << 1 | 0b111 << 7;
 /// SRRCTL: packets that find no descriptor are dropped.
 pub(crate) const SRRCTL_DROP_EN: u32 = 1 << 31;
 /// SRRCTL: the unit that buffer lengths are in, in bytes.

@@ -2,12 +2,14 @@
 
 mod offload;
 mod rx;
+mod split;
 mod tx;
 
 pub use rx::RxRing;
 pub use tx::TxRing;
 
 pub(crate) use rx::RxShape;
+pub(crate) use split::HEADER_BUFFER;
 pub(crate) use tx::TxShape;
 
 use crate::queue::Queue;

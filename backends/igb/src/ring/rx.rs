@@ -1,21 +1,23 @@
 //! The receive ring, with advanced descriptors of one buffer (7.1.5).
 
+use super::split::Split;
 use super::{Slots, Tie, put_back};
 use crate::chip::Chip;
 use crate::queue::{self, Descriptors, RX_DD, SoftCounters};
 use crate::regs;
+use alloc::boxed::Box;
 use core::fmt;
 use softnet_dma_ring::{ChecksumStatus, DmaRing, Frame, FrameBatch, HashKind, RingFull};
 use softnet_nic_hal::bus::PciDevice;
 
 /// Bad descriptors that one reap passes over at most.
-const BAD_AT_ONCE: usize = 64;
+pub(super) const BAD_AT_ONCE: usize = 64;
 
 /// Bytes that no packet has (RLPML).
-const MAX_PACKET: usize = 0x3fff;
+pub(super) const MAX_PACKET: usize = 0x3fff;
 
 /// Status: the last descriptor of the packet.
-const EOP: u64 = 1 << 1;
+pub(super) const EOP: u64 = 1 << 1;
 /// Status: a VLAN tag was stripped.
 const VP: u64 = 1 << 3;
 /// Status: the transport checksum was calculated.
@@ -26,7 +28,7 @@ const TS: u64 = 1 << 16;
 const L4E_IPE: u64 = 0b11 << 29;
 /// Errors: the packet is bad in itself (CRC, symbol, length), or its security
 /// association refuses it.
-const BAD: u64 = 1 << 31 | 0b11 << 25;
+pub(super) const BAD: u64 = 1 << 31 | 0b11 << 25;
 
 /// By these a good packet of one frame, with nothing unusual about it, is told: the
 /// first two are set, and the others are not.
@@ -45,29 +47,33 @@ pub(crate) struct RxShape {
     pub(crate) buffer: usize,
     /// Whether a packet may lie in several frames.
     pub(crate) scatter: bool,
+    /// Whether headers go to frames of their own.
+    pub(crate) split: bool,
 }
 
 /// The receive ring. Posted frames must be empty; one with less tail room than
 /// the device may write gives up head room for it, and one that is too short for
 /// that finds no slot.
 pub struct RxRing<P: PciDevice> {
-    tie: Tie<P>,
-    slots: Slots,
-    shape: RxShape,
+    pub(super) tie: Tie<P>,
+    pub(super) slots: Slots,
+    pub(super) shape: RxShape,
+    /// The frames for headers, where they are split off.
+    pub(super) split: Option<Box<Split>>,
     /// The tail that the device knows.
-    kicked_at: usize,
+    pub(super) kicked_at: usize,
     /// A packet of several descriptors is being thrown away.
     discarding: bool,
     /// Frames of a packet of several that are still to be handed out.
     rest: usize,
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 /// What a batch of reaping adds to the counters.
 #[derive(Debug, Default)]
-struct Tally {
-    packets: u64,
-    bytes: u64,
+pub(super) struct Tally {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
     csum_good: u64,
     csum_bad: u64,
 }
@@ -78,6 +84,7 @@ impl<P: PciDevice> RxRing<P> {
             tie,
             slots: Slots::new(shape.len),
             shape,
+            split: shape.split.then(|| Box::new(Split::new(shape.len))),
             kicked_at: 0,
             discarding: false,
             rest: 0,
@@ -121,6 +128,9 @@ impl<P: PciDevice> RxRing<P> {
     /// garbage without end cannot hold the stack here.
     #[inline(never)]
     fn next_frame(&mut self) -> Option<Frame> {
+        if self.split.is_some() {
+            return self.next_split();
+        }
         for _ in 0..BAD_AT_ONCE {
             if self.rest != 0 {
                 return self.next_part();
@@ -158,7 +168,7 @@ impl<P: PciDevice> RxRing<P> {
     /// what cannot be true.
     #[inline(always)]
     fn reap_run(&mut self, out: &mut FrameBatch, max: usize) {
-        if self.discarding || self.rest != 0 {
+        if self.discarding || self.rest != 0 || self.split.is_some() {
             return;
         }
         let (ring, before, buffer) = (self.slots.frames.len(), out.len(), self.shape.buffer);
@@ -236,7 +246,7 @@ impl<P: PciDevice> RxRing<P> {
 
     /// What is seldom said of a packet: that its checksum is wrong, and that it
     /// was stamped. Counts checksums.
-    fn finish(&mut self, frame: &mut Frame, word: u64) {
+    pub(super) fn finish(&mut self, frame: &mut Frame, word: u64) {
         if word & L4E_IPE != 0 {
             frame.set_checksum(ChecksumStatus::None);
             self.tally.csum_bad += 1;
@@ -271,15 +281,8 @@ impl<P: PciDevice> RxRing<P> {
     /// Counts a bad descriptor and posts its frame again.
     #[cold]
     fn reuse(&mut self, mut frame: Frame, word: u64) {
-        let counters = &self.tie.queue.counters;
         if word & EOP != 0 {
-            let bad = word & BAD != 0;
-            let counter = if bad {
-                &counters.rx_errors
-            } else {
-                &counters.rx_length_errors
-            };
-            queue::count(counter, 1);
+            self.count_bad(word);
         }
         self.discarding = word & EOP == 0;
         frame.reset(frame.headroom());
@@ -289,7 +292,18 @@ impl<P: PciDevice> RxRing<P> {
         self.write_tail();
     }
 
-    fn write_tail(&mut self) {
+    /// Counts a bad packet, by what its last descriptor says.
+    pub(super) fn count_bad(&self, word: u64) {
+        let counters = &self.tie.queue.counters;
+        let counter = if word & BAD != 0 {
+            &counters.rx_errors
+        } else {
+            &counters.rx_length_errors
+        };
+        queue::count(counter, 1);
+    }
+
+    pub(super) fn write_tail(&mut self) {
         self.kicked_at = self.slots.post_at;
         let tail = self.descriptors().register(regs::queue::DT);
         self.tie.shared.chip.write(tail, self.kicked_at as u32);
@@ -301,6 +315,9 @@ impl<P: PciDevice> RxRing<P> {
         let queue = &*self.tie.queue;
         let waiting = self.slots.reap_at != self.kicked_at;
         queue.rx.watch(waiting.then_some(self.slots.reap_at));
+        if self.split.as_ref().is_some_and(|split| split.has_ready()) {
+            queue.rx.watch_nothing_more();
+        }
         if frames != 0 {
             core::mem::take(&mut self.tally).publish(&queue.counters);
         }
@@ -321,7 +338,7 @@ impl Tally {
 
 /// Bytes in the descriptor's buffer (PKT_LEN).
 #[inline(always)]
-const fn length(word: u64) -> usize {
+pub(super) const fn length(word: u64) -> usize {
     (word >> 32) as usize & 0xffff
 }
 
@@ -345,7 +362,7 @@ fn fill<P: PciDevice>(
 
 /// What is said about a packet beside its length, unless it is unusual.
 #[inline(always)]
-fn describe(frame: &mut Frame, [first, word]: [u64; 2]) {
+pub(super) fn describe(frame: &mut Frame, [first, word]: [u64; 2]) {
     frame.set_checksum(if word & L4I != 0 {
         ChecksumStatus::Unnecessary
     } else {
@@ -364,7 +381,7 @@ fn describe(frame: &mut Frame, [first, word]: [u64; 2]) {
 
 /// Leaves the device a whole buffer; false when the frame has none.
 #[inline(always)]
-fn make_room(frame: &mut Frame, buffer: usize) -> bool {
+pub(super) fn make_room(frame: &mut Frame, buffer: usize) -> bool {
     if frame.is_empty() && frame.tailroom() >= buffer {
         return true;
     }
@@ -386,6 +403,9 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
     fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
         if !self.tie.holds() {
             return Err(RingFull(frame));
+        }
+        if self.split.is_some() {
+            return self.post_split(frame);
         }
         match self.put_run(&mut core::iter::once(frame)) {
             None => Ok(()),
@@ -412,10 +432,17 @@ impl<P: PciDevice> DmaRing for RxRing<P> {
 
     #[inline]
     fn free_slots(&self) -> usize {
-        if self.tie.holds() { self.slots.free } else { 0 }
+        if !self.tie.holds() {
+            return 0;
+        }
+        let split = self.split.as_ref();
+        split.map_or(self.slots.free, |split| split.room(self.slots.free))
     }
 
     fn post_from(&mut self, batch: &mut FrameBatch) -> usize {
+        if self.split.is_some() && self.tie.holds() {
+            return self.post_split_from(batch);
+        }
         let offered = batch.len();
         let take = offered.min(self.free_slots());
         let mut frames = batch.drain(..take);

@@ -19,4 +19,6 @@ mod rings;
 #[cfg(test)]
 mod rss;
 #[cfg(test)]
+mod split;
+#[cfg(test)]
 mod stamps;
