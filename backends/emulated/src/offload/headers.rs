@@ -102,15 +102,17 @@ impl Judged {
             protocol::UDP => datagram(segment, Network::Ipv4),
             _ => return None,
         };
-        let network = Sum::of_20(header[14..].first_chunk()?).is_ones();
-        Some(Self {
-            network: Some(network),
-            transport: covered.map(|covered| {
-                let addresses = Sum::of_8(header[26..].first_chunk().unwrap_or(&[0; 8]));
-                let pseudo = addresses.plus(pseudo(covered, header[23]));
-                pseudo.plus(Sum::of(covered)).is_ones()
-            }),
-        })
+        let network = Some(Sum::of_20(header[14..].first_chunk()?).is_ones());
+        let mut judged = Self {
+            network,
+            transport: None,
+        };
+        if let Some(covered) = covered {
+            let addresses = Sum::of_8(header[26..].first_chunk()?);
+            let sum = addresses.plus(pseudo(covered, header[23]));
+            judged.transport = Some(sum.plus(Sum::of(covered)).is_ones());
+        }
+        Some(judged)
     }
 }
 

@@ -11,7 +11,7 @@ use super::regs::{Cause, Rctl, offset};
 use super::stats::{Delta, Octets, Stat};
 use crate::flow::{Control, Flow, Listener};
 use crate::ring::Ring;
-use offload::{Description, Offload};
+use offload::Offload;
 use packet::Packet;
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 use softnet_nic_hal::wire::Wire;
@@ -54,6 +54,8 @@ struct Burst<'a> {
     buffer_len: usize,
     /// Bytes of the FCS that go to memory.
     fcs_len: usize,
+    /// A frame goes to memory as it is, unless its tag is taken out.
+    simple: bool,
     /// Bytes up to which a frame is a small one (RSRPD); 0: none is.
     small: usize,
     ring: Ring,
@@ -100,6 +102,8 @@ impl<'a> Burst<'a> {
             chip.rx_ring()
         };
         let domain = core.view.domain();
+        let offload = Offload::load(&chip.registers, rctl);
+        let simple = rctl.contains(Rctl::SECRC) && offload.checksum_from() == 0;
         Self {
             chip,
             exact: &core.exact,
@@ -107,7 +111,7 @@ impl<'a> Burst<'a> {
             rx: &mut core.rx,
             flow: &mut core.flow,
             control: flow::listener(&chip.registers, rctl),
-            offload: Offload::load(&chip.registers, rctl),
+            offload,
             now_ns,
             descriptors: domain.window(),
             buffers: domain.window(),
@@ -115,6 +119,7 @@ impl<'a> Burst<'a> {
             rctl,
             buffer_len: rctl.buffer_len(),
             fcs_len: if rctl.contains(Rctl::SECRC) { 0 } else { 4 },
+            simple,
             small: chip.registers.load(offset::RSRPD) as usize,
             ring,
             left: ring.available(),
@@ -267,15 +272,14 @@ impl<'a> Burst<'a> {
 
     #[inline]
     fn store(&mut self, frame: &[u8], how: Accept) {
-        let mut description = self.offload.describe(frame);
-        description.flags |= match how {
+        let how = match how {
             Accept::Exact => descriptor::DD,
             Accept::Inexact => descriptor::DD | descriptor::PIF,
         };
-        let simple = self.fcs_len == 0 && !description.strip && description.checksum_from == 0;
-        if !simple || frame.len() > self.buffer_len {
-            self.store_in_parts(frame, description);
-        } else if let Err(fault) = self.store_at_once(frame, description) {
+        let flags = self.offload.describe(frame) | how;
+        if !self.simple || flags & descriptor::VP != 0 || frame.len() > self.buffer_len {
+            self.store_in_parts(frame, flags);
+        } else if let Err(fault) = self.store_at_once(frame, flags) {
             self.halt(fault);
         }
         if frame.len() <= self.small {
@@ -286,14 +290,14 @@ impl<'a> Burst<'a> {
     /// The frame fits into the next buffer, if that is none of a null
     /// descriptor.
     #[inline]
-    fn store_at_once(&mut self, frame: &[u8], description: Description) -> Result<(), DmaFault> {
+    fn store_at_once(&mut self, frame: &[u8], flags: u64) -> Result<(), DmaFault> {
         let words = self.descriptors.words(self.ring.descriptor())?;
         let buffer = words.first(Ordering::Acquire);
         if buffer == 0 {
-            self.store_in_parts(frame, description);
+            self.store_in_parts(frame, flags);
             return Ok(());
         }
-        let mut status = frame.len() as u64 | description.flags | descriptor::EOP;
+        let mut status = frame.len() as u64 | flags | descriptor::EOP;
         if let Err(fault) = self.buffers.write(DmaAddr(buffer), frame) {
             self.chip.port.report(fault);
             status |= descriptor::RXE;
@@ -312,8 +316,9 @@ impl<'a> Burst<'a> {
 
     /// The packet, over as many descriptors as it takes.
     #[inline(never)]
-    fn store_in_parts(&mut self, frame: &[u8], description: Description) {
-        let mut packet = Packet::new(frame, self.fcs_len, description);
+    fn store_in_parts(&mut self, frame: &[u8], flags: u64) {
+        let checksum_from = self.offload.checksum_from();
+        let mut packet = Packet::new(frame, self.fcs_len, flags, checksum_from);
         // A null descriptor takes no data, so there may be too few after all:
         // the packet is then cut short, without EOP.
         while packet.at < packet.len && self.left > 0 {

@@ -21,17 +21,6 @@ pub(super) struct Offload {
     start: usize,
 }
 
-/// What a frame's descriptor is to say.
-#[derive(Clone, Copy)]
-pub(super) struct Description {
-    /// Bits of the descriptor's second word.
-    pub(super) flags: u64,
-    /// The tag is taken out.
-    pub(super) strip: bool,
-    /// Where the packet checksum starts; 0: it is not computed.
-    pub(super) checksum_from: usize,
-}
-
 impl Offload {
     pub(super) fn load(registers: &Registers, rctl: Rctl) -> Self {
         let rxcsum = Rxcsum::from_bits_retain(registers.load(offset::RXCSUM));
@@ -40,7 +29,7 @@ impl Offload {
         let start = (rxcsum & Rxcsum::PCSS).bits() as usize;
         let judge = rxcsum.intersects(Rxcsum::IPOFLD | Rxcsum::TUOFLD);
         Self {
-            idle: !strip && !filter && !judge && start == 0,
+            idle: !strip && !judge,
             tpid: registers.load(offset::VET) as u16,
             strip,
             filter,
@@ -62,36 +51,32 @@ impl Offload {
             })
     }
 
+    /// Where the packet checksum starts; 0: it is not computed.
+    pub(super) fn checksum_from(&self) -> usize {
+        self.start
+    }
+
+    /// The bits of the descriptor that say what the frame is; VP: its tag is taken
+    /// out.
     #[inline]
-    pub(super) fn describe(&self, frame: &[u8]) -> Description {
+    pub(super) fn describe(&self, frame: &[u8]) -> u64 {
         if self.idle {
-            Description {
-                flags: descriptor::IXSM,
-                strip: false,
-                checksum_from: 0,
-            }
-        } else {
-            self.look_at(frame)
+            return descriptor::IXSM;
         }
+        self.tag(frame) | self.judge(frame)
     }
 
     #[inline]
-    fn look_at(&self, frame: &[u8]) -> Description {
-        let tci = if self.strip {
-            tag(frame, self.tpid)
-        } else {
-            None
-        };
-        let vlan = tci.map_or(0, |tci| descriptor::VP | u64::from(tci) << 48);
-        Description {
-            flags: vlan | self.judge(frame),
-            strip: tci.is_some(),
-            checksum_from: self.start,
+    fn tag(&self, frame: &[u8]) -> u64 {
+        if !self.strip {
+            return 0;
         }
+        tag(frame, self.tpid).map_or(0, |tci| descriptor::VP | u64::from(tci) << 48)
     }
 
     /// The checksum bits of the descriptor. A filter that is off is where the
     /// search for what can be judged ends: IPv4 needs IPOFLD, IPv6 IPV6OFL.
+    #[inline]
     fn judge(&self, frame: &[u8]) -> u64 {
         if !self.rxcsum.intersects(Rxcsum::IPOFLD | Rxcsum::TUOFLD) {
             return descriptor::IXSM;

@@ -1,6 +1,6 @@
 //! A packet on its way to memory.
 
-use super::offload::Description;
+use super::descriptor;
 use crate::offload::{ones_sum, without_tag};
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 
@@ -19,9 +19,11 @@ pub(super) struct Packet<'a> {
 
 impl<'a> Packet<'a> {
     /// `fcs_len`: bytes of the FCS that are kept. It is the one of the wire, also
-    /// when the tag is taken out.
-    pub(super) fn new(frame: &'a [u8], fcs_len: usize, description: Description) -> Self {
-        let parts = match without_tag(frame).filter(|_| description.strip) {
+    /// when the tag is taken out, as the flag VP says. `checksum_from`: where the
+    /// packet checksum starts, if it is not 0.
+    pub(super) fn new(frame: &'a [u8], fcs_len: usize, flags: u64, checksum_from: usize) -> Self {
+        let strip = flags & descriptor::VP != 0;
+        let parts = match without_tag(frame).filter(|_| strip) {
             Some((addresses, rest)) => [&addresses[..], rest],
             None => [frame, &[]],
         };
@@ -31,13 +33,13 @@ impl<'a> Packet<'a> {
             fcs_len,
             len: parts[0].len() + parts[1].len() + fcs_len,
             at: 0,
-            flags: description.flags,
+            flags,
         };
         if fcs_len != 0 {
             packet.fcs = crc32fast::hash(frame).to_le_bytes();
         }
-        if description.checksum_from != 0 {
-            packet.flags |= u64::from(packet.checksum(description.checksum_from)) << 16;
+        if checksum_from != 0 {
+            packet.flags |= u64::from(packet.checksum(checksum_from)) << 16;
         }
         packet
     }
