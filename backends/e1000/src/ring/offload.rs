@@ -83,7 +83,7 @@ impl Plan {
         let request = first.tx_checksum();
         let plan = match (request, first.gso_size()) {
             (None, None) => Self::plain(),
-            (Some(request), None) => Self::checksummed(request, first.len())?,
+            (Some(request), None) => Self::checksummed(request, len)?,
             (Some(request), Some(mss)) => Self::segmented(first, len, request, mss, limits)?,
             (None, Some(_)) => return None,
         };
@@ -102,10 +102,10 @@ impl Plan {
         }
     }
 
-    fn checksummed(request: TxChecksum, in_first: usize) -> Option<Self> {
+    fn checksummed(request: TxChecksum, len: usize) -> Option<Self> {
         let (start, offset) = (usize::from(request.start), usize::from(request.offset));
         let at = start + offset;
-        is_covered(request, in_first).then_some(Self {
+        is_covered(request, len).then_some(Self {
             context: Some(Context([
                 transport_field(start, at),
                 DEXT | if offset == UDP_CHECKSUM {

@@ -71,6 +71,8 @@ pub struct TxRing<P: PciDevice> {
     /// The last packet was segmented. What follows it must not have a single
     /// descriptor, or the chip may report that one before it was read.
     after_segments: bool,
+    /// None of these three concerns the next packet.
+    may_be_plain: bool,
 }
 
 impl<P: PciDevice> TxRing<P> {
@@ -92,6 +94,7 @@ impl<P: PciDevice> TxRing<P> {
             refusing: false,
             kept: None,
             after_segments: false,
+            may_be_plain: true,
         }
     }
 
@@ -112,12 +115,6 @@ impl<P: PciDevice> TxRing<P> {
         self.kept == Some(request)
             && frame.gso_size().is_none()
             && offload::is_covered(request, frame.len())
-    }
-
-    /// Whether what is posted next may be plain at all.
-    #[inline]
-    fn may_be_plain(&self) -> bool {
-        self.chain.is_empty() && !self.refusing && !self.after_segments
     }
 
     /// Writes the descriptors of plain packets and keeps the frames. There are
@@ -176,6 +173,11 @@ impl<P: PciDevice> TxRing<P> {
 
     /// Takes a frame of any kind. There are slots for it.
     fn put_any(&mut self, frame: Frame) {
+        self.put_in_chain(frame);
+        self.may_be_plain = self.chain.is_empty() && !self.refusing && !self.after_segments;
+    }
+
+    fn put_in_chain(&mut self, frame: Frame) {
         let goes_on = frame.continues();
         if self.refusing {
             self.refusing = goes_on;
@@ -391,7 +393,7 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
     #[inline]
     fn post(&mut self, frame: Frame) -> Result<(), RingFull<Frame>> {
         let free = self.free_slots();
-        if free > 0 && self.may_be_plain() && self.is_plain(&frame) {
+        if free > 0 && self.may_be_plain && self.is_plain(&frame) {
             self.put(core::iter::once(frame));
         } else if self.tie.holds() && self.slots_for(&frame) <= free {
             self.put_any(frame);
@@ -437,7 +439,7 @@ impl<P: PciDevice> DmaRing for TxRing<P> {
             return 0;
         }
         let mut plain = 0;
-        if self.may_be_plain() {
+        if self.may_be_plain {
             let most = batch.len().min(self.free_slots());
             let other = batch[..most].iter().position(|frame| !self.is_plain(frame));
             plain = other.unwrap_or(most);

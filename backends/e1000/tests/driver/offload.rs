@@ -253,6 +253,21 @@ fn the_frames_of_a_packet_wait_for_its_last_and_come_home_in_order() {
 }
 
 #[test]
+fn the_first_frame_may_end_before_the_checksum() {
+    let mut open = open();
+    let packet = tcp(46);
+    let mut first = frame(&open, &packet[..20]);
+    first.set_continues(true);
+    first.set_tx_checksum(Some(TCP_CHECKSUM));
+    open.pair.tx.post(first).unwrap();
+    let rest = frame(&open, &packet[20..]);
+    open.pair.tx.post(rest).unwrap();
+    open.pair.tx.kick();
+    assert_eq!(open.fake.descriptor(TDBAL, 0).0, 34 << 32 | 50 << 40);
+    assert_eq!((dropped(&open), open.fake.value(TDT)), (0, 3));
+}
+
+#[test]
 fn a_packet_that_the_ring_could_never_hold_is_refused_whole() {
     let mut open = open();
     let frames = 20;
