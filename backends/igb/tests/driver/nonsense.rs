@@ -113,7 +113,7 @@ fn open_for(seed: u64) -> Open {
         config.queues = 2;
         config.rx_ring = 16;
         config.tx_ring = 16;
-        config.scatter = seed % 2 == 0;
+        config.scatter = seed.is_multiple_of(2);
     })
 }
 
