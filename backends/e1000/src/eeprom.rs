@@ -1,7 +1,7 @@
 //! The EEPROM behind the chip (chapter 5, 13.4.3 and 13.4.4).
 
 use crate::chip::Chip;
-use crate::probe::ProbeError;
+use crate::probe::{I82574L, ProbeError};
 use crate::regs::{self, Eecd, Status};
 use alloc::vec::Vec;
 use softnet_nic_hal::MacAddress;
@@ -85,14 +85,24 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
     }
 
     fn read_eerd(&self, address: u8) -> Option<u16> {
-        let start = u32::from(address) << regs::EERD_ADDR_SHIFT | regs::EERD_START;
+        let (shift, done) = self.eerd_layout();
+        let start = u32::from(address) << shift | regs::EERD_START;
         self.chip.write(regs::EERD, start);
-        let done = |value: u32| value & regs::EERD_DONE != 0;
+        let done = |value: u32| value & done != 0;
         self.chip
             .poll(EERD_POLLS, EERD_POLL_US, || {
                 done(self.chip.read(regs::EERD))
             })
             .then(|| (self.chip.read(regs::EERD) >> regs::EERD_DATA_SHIFT) as u16)
+    }
+
+    /// Where EERD has the address, and the bit that says that the word is there.
+    fn eerd_layout(&self) -> (u32, u32) {
+        if self.chip.device.ids().device == I82574L {
+            (regs::EERD_ADDR_SHIFT_82574, regs::EERD_DONE_82574)
+        } else {
+            (regs::EERD_ADDR_SHIFT, regs::EERD_DONE)
+        }
     }
 
     /// One Microwire read. `None` when the chip does not grant access.

@@ -13,6 +13,11 @@ const REGISTER_SPACE: u32 = 0x2_0000;
 
 const INTEL: u16 = 0x8086;
 
+/// The 82574L, the first of the PCI Express chips that Linux has another driver for. What
+/// this driver uses of its registers is as in the 8254x, but for EERD: one queue, and the
+/// pin. It is tried on QEMU's model, `e1000e`, alone.
+pub(crate) const I82574L: u16 = 0x10d3;
+
 const fn intel(device: u16) -> PciIdMatch {
     PciIdMatch {
         vendor: INTEL,
@@ -21,7 +26,8 @@ const fn intel(device: u16) -> PciIdMatch {
 }
 
 /// The controllers of the 8254x family with a copper PHY whose registers agree
-/// in everything that this driver uses: the 82540EM and EP, the 82545 and the 82546.
+/// in everything that this driver uses: the 82540EM and EP, the 82545 and the 82546; and
+/// the 82574L.
 /// (The 82541 and the 82547 have another PHY, another EEPROM and another EERD.)
 pub static ID_TABLE: &[PciIdMatch] = &[
     intel(0x100e), // 82540EM
@@ -35,6 +41,7 @@ pub static ID_TABLE: &[PciIdMatch] = &[
     intel(0x101d), // 82546EB, copper, four ports
     intel(0x1079), // 82546GB, copper
     intel(0x1099), // 82546GB, copper, four ports
+    intel(I82574L),
 ];
 
 /// Why the driver could not be bound.

@@ -253,6 +253,10 @@ pub(crate) const EERD_START: u32 = 1 << 0;
 pub(crate) const EERD_DONE: u32 = 1 << 4;
 /// EERD: where the word's address goes.
 pub(crate) const EERD_ADDR_SHIFT: u32 = 8;
+/// EERD of the 82574L, of a later kind: that the data is there, and where the address
+/// goes.
+pub(crate) const EERD_DONE_82574: u32 = 1 << 1;
+pub(crate) const EERD_ADDR_SHIFT_82574: u32 = 2;
 /// EERD: where the data is.
 pub(crate) const EERD_DATA_SHIFT: u32 = 16;
 
