@@ -251,24 +251,51 @@ impl Interrupts {
         self.ims.fetch_and(!bits, Ordering::SeqCst);
     }
 
-    /// Reads EICR, which clears it.
+    /// Reads EICR. It clears, unless its bits are vectors.
     pub(super) fn take_extended(&self) -> u32 {
+        if self.has_vectors() {
+            return self.eicr.load(Ordering::SeqCst);
+        }
         let other = self.icr.load(Ordering::SeqCst) & self.ims.load(Ordering::SeqCst) != 0;
         let bits = self.eicr.swap(0, Ordering::SeqCst);
-        self.auto_mask_extended(u32::MAX);
-        let shows_other = other && !self.has_vectors();
-        bits | if shows_other { OTHER } else { 0 }
+        self.acknowledge();
+        bits | if other { OTHER } else { 0 }
     }
 
     pub(super) fn clear_extended(&self, bits: u32) {
         self.eicr.fetch_and(!bits, Ordering::SeqCst);
-        self.auto_mask_extended(u32::MAX);
+        self.acknowledge();
     }
 
-    fn auto_mask_extended(&self, bits: u32) {
-        if self.gpie.load(Ordering::SeqCst) & gpie::EIAME != 0 {
+    /// EICS: sets bits of EICR, and unmasks those that EIAM names, if that is not
+    /// for messages.
+    pub(super) fn set_by_software(&self, bits: u32) {
+        if !self.masks_by_messages() {
             let eiam = self.eiam.load(Ordering::SeqCst);
-            self.eims.fetch_and(!(bits & eiam), Ordering::SeqCst);
+            self.unmask_extended(bits & eiam);
+        }
+        self.set_extended(bits & !OTHER);
+    }
+
+    /// Whether EIAM is for the bits of messages that are sent; otherwise it is for
+    /// the accesses of EICR and EICS.
+    fn masks_by_messages(&self) -> bool {
+        self.gpie.load(Ordering::SeqCst) & gpie::EIAME != 0
+    }
+
+    /// EICR was read or written.
+    fn acknowledge(&self) {
+        if !self.masks_by_messages() {
+            let eiam = self.eiam.load(Ordering::SeqCst);
+            self.eims.fetch_and(!eiam, Ordering::SeqCst);
+        }
+    }
+
+    /// A message is sent.
+    fn mask_by_message(&self, bit: u32) {
+        if self.masks_by_messages() {
+            let eiam = self.eiam.load(Ordering::SeqCst);
+            self.eims.fetch_and(!(bit & eiam), Ordering::SeqCst);
         }
     }
 
@@ -398,7 +425,7 @@ impl Interrupts {
             return false;
         }
         let eiac = self.eiac.load(Ordering::SeqCst);
-        self.auto_mask_extended(bit);
+        self.mask_by_message(bit);
         self.eicr.fetch_and(!(bit & eiac), Ordering::SeqCst);
         true
     }

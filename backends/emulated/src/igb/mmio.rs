@@ -184,7 +184,7 @@ impl Chip {
             offset::IMS => interrupts.unmask(value),
             offset::IMC => interrupts.remask(value),
             offset::EICR => interrupts.clear_extended(value),
-            offset::EICS => interrupts.set_extended(value),
+            offset::EICS => interrupts.set_by_software(value),
             offset::EIMS => interrupts.unmask_extended(value),
             offset::EIMC => interrupts.remask_extended(value),
             offset::EITR..=offset::EITR_END => {

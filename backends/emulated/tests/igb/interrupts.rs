@@ -188,7 +188,8 @@ fn a_message_clears_and_masks_its_bit_as_eiac_and_eiam_say() {
         (1, 0, EIAME, 0, 1),
         (0, 1, EIAME, 1, 0),
         (1, 1, EIAME, 0, 0),
-        (1, 1, 0, 0, 1),
+        // Here EIAM is for accesses of EICR and EICS.
+        (1, 0, 0, 0, 1),
     ] {
         let rig = Rig::new();
         let handlers = vectors(&rig, 1);
@@ -198,9 +199,31 @@ fn a_message_clears_and_masks_its_bit_as_eiac_and_eiam_say() {
         rig.w(EIMS, 1);
         rig.w(EICS, 1);
         assert_eq!(handlers[0].calls(), 1);
-        // The mask first, since a read of EICR masks too.
         assert_eq!((rig.r(EIMS), rig.r(EICR)), (eims, eicr));
     }
+}
+
+#[test]
+fn accesses_of_eicr_and_eics_mask_and_unmask_what_eiam_names() {
+    let rig = Rig::new();
+    rig.w(EIAM, 0b101);
+    rig.w(EIMS, 0b111);
+    rig.r(EICR);
+    assert_eq!(rig.r(EIMS), 0b010, "read");
+    rig.w(EICS, 0b011);
+    assert_eq!(rig.r(EIMS), 0b011, "set");
+    rig.w(EICR, 0b010);
+    assert_eq!((rig.r(EIMS), rig.r(EICR)), (0b010, 0b001), "written");
+}
+
+#[test]
+fn bits_that_are_vectors_stay_when_they_are_read() {
+    let rig = Rig::new();
+    rig.w(GPIE, MULTIPLE);
+    rig.w(EICS, 3);
+    assert_eq!([rig.r(EICR), rig.r(EICR)], [3, 3]);
+    rig.w(EICR, 1);
+    assert_eq!(rig.r(EICR), 2);
 }
 
 #[test]
