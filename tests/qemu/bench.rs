@@ -74,6 +74,15 @@ impl<N: NicHal> Harness for Bench<N> {
         }
     }
 
+    fn queues(&self) -> u16 {
+        16
+    }
+
+    /// Each step is a talk with another process.
+    fn seeds(&self) -> u64 {
+        4
+    }
+
     fn step(&mut self) {
         self.machine.settle();
         self.machine.advance(SETTLE_NS);

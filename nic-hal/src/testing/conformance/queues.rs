@@ -160,8 +160,8 @@ fn each_sends<H: Harness>(harness: &mut H) -> Check {
 fn own_interrupts<H: Harness>(harness: &mut H) -> Check {
     let mut wide = Wide::several(harness)?;
     let count = wide.pairs.len();
-    let mut want = alloc::vec![0; count];
     for queue in 0..count {
+        let mut want = wide.calls.each(count);
         wide.send(queue, queue)?;
         wide.drain();
         for other in (0..count).filter(|other| *other != queue) {
@@ -172,8 +172,11 @@ fn own_interrupts<H: Harness>(harness: &mut H) -> Check {
         ensure_eq("interrupts of others, by queue", fired, want.clone())?;
         wide.unmask(queue as u16);
         want[queue] += 1;
-        ensure_eq("interrupts, by queue", wide.calls.each(count), want.clone())?;
+        ensure_eq("interrupts, by queue", wide.calls.each(count), want)?;
         wide.reap_tx();
+        // A cause that came behind the mask may fire once more.
+        wide.unmask(queue as u16);
+        wide.nic.mask_irq(QueueId(queue as u16));
     }
     wide.stop()
 }
