@@ -56,6 +56,8 @@ pub use softnet_netstack as netstack;
 pub use softnet_nic_hal as nic_hal;
 pub use softnet_softirq as softirq;
 #[cfg(feature = "cli")]
+pub use softnet_vfio as vfio;
+#[cfg(feature = "cli")]
 pub use softnet_vfio_user as vfio_user;
 pub use softnet_wire as wire;
 

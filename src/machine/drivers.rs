@@ -3,16 +3,17 @@
 use super::{MachineError, NicConfig};
 use softnet_emulated::PciFunction;
 use softnet_netstack::{IfIndex, NicOptions, Stack};
-use softnet_nic_hal::bus::{BindError, Host, PciDriver, PciDrivers, PciIdMatch};
+use softnet_nic_hal::bus::{BindError, Host, PciDevice, PciDriver, PciDrivers, PciIdMatch};
 use softnet_nic_hal::{NicHal, RxMode};
 use std::error::Error;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// Whom the drivers work for.
-pub(super) struct OnBus;
+/// Whom the drivers work for: a bus of functions of one kind.
+pub(super) struct OnBus<D = PciFunction>(PhantomData<D>);
 
-impl Host for OnBus {
-    type Device = PciFunction;
+impl<D: PciDevice> Host for OnBus<D> {
+    type Device = D;
     type Context<'a> = Service<'a>;
     type Bound = IfIndex;
     type Error = MachineError;
@@ -41,13 +42,13 @@ impl Service<'_> {
 }
 
 /// A driver, by its table and by what binds it.
-struct NicDriver<N> {
+struct NicDriver<D, N> {
     name: &'static str,
     table: &'static [PciIdMatch],
-    probe: fn(Arc<PciFunction>) -> Result<Arc<N>, MachineError>,
+    probe: fn(Arc<D>) -> Result<Arc<N>, MachineError>,
 }
 
-impl<N: NicHal + 'static> PciDriver<OnBus> for NicDriver<N> {
+impl<D: PciDevice, N: NicHal + 'static> PciDriver<OnBus<D>> for NicDriver<D, N> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -59,19 +60,19 @@ impl<N: NicHal + 'static> PciDriver<OnBus> for NicDriver<N> {
     fn probe(
         &self,
         service: &mut Service<'_>,
-        device: &Arc<PciFunction>,
+        device: &Arc<D>,
     ) -> Result<IfIndex, MachineError> {
         service.put((self.probe)(Arc::clone(device))?)
     }
 
-    fn remove(&self, service: &mut Service<'_>, _: &Arc<PciFunction>, dev: IfIndex) {
+    fn remove(&self, service: &mut Service<'_>, _: &Arc<D>, dev: IfIndex) {
         // Only a device that somebody has removed already is not there.
         let _ = service.stack.remove_nic(dev);
     }
 }
 
-impl<N: NicHal + 'static> NicDriver<N> {
-    fn boxed(self) -> Box<dyn PciDriver<OnBus>> {
+impl<D: PciDevice, N: NicHal + 'static> NicDriver<D, N> {
+    fn boxed(self) -> Box<dyn PciDriver<OnBus<D>>> {
         Box::new(self)
     }
 }
@@ -82,7 +83,7 @@ fn refused(error: impl Error + Send + Sync + 'static) -> MachineError {
 }
 
 /// All drivers that the machine has.
-pub(super) fn all() -> PciDrivers<OnBus> {
+pub(super) fn all<D: PciDevice>() -> PciDrivers<OnBus<D>> {
     PciDrivers::with([
         NicDriver {
             name: "e1000",

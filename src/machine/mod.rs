@@ -21,7 +21,7 @@ pub use rss::rss_of;
 use softnet_emulated::PciBus;
 use softnet_emulated::pci::AttachError;
 use softnet_netstack::{IfIndex, Interface, Stack, StackConfig, StackError, ThreadOptions};
-use softnet_nic_hal::bus::PciDrivers;
+use softnet_nic_hal::bus::{PciDevice, PciDrivers};
 use softnet_nic_hal::irq::IrqTable;
 use softnet_nic_hal::wire::Wire;
 use softnet_nic_hal::{MacAddress, NicError};
@@ -241,6 +241,27 @@ impl Machine {
         }
         self.nics.push(nic);
         Ok(dev)
+    }
+
+    /// Binds a driver to a PCI function that is on no bus of the machine's, as one that
+    /// VFIO gives out, and puts it into service. What its interrupts count is counted
+    /// where the function has its lines: [`PciBus::irqs`] of [`bus`](Self::bus), so that
+    /// reports have them.
+    ///
+    /// Nothing moves on a virtual clock: such a function lives in real time.
+    ///
+    /// # Errors
+    /// [`MachineError`]; the machine is then as it was before.
+    pub fn add_pci<D: PciDevice>(
+        &mut self,
+        device: Arc<D>,
+        config: &NicConfig,
+    ) -> Result<IfIndex, MachineError> {
+        let mut service = Service {
+            stack: &mut self.stack,
+            config,
+        };
+        Ok(*drivers::all::<D>().bind(&mut service, device)?)
     }
 
     fn fresh_mac(&mut self) -> MacAddress {

@@ -96,7 +96,8 @@ pub(crate) enum DemoNic {
   # A real NIC, whose other traffic goes on as before (as root; feature af-xdp):
   softnet run --nic af-xdp:eth1 --address 10.0.0.2/24 --cpus 2 --spin 50us")]
 pub(crate) struct Run {
-    /// The NIC: e1000, igb or ne2000, emulated; or af-xdp:IFACE, an interface of the kernel.
+    /// The NIC: e1000, igb or ne2000, emulated; af-xdp:IFACE, an interface of the kernel;
+    /// or vfio:0000:01:00.0, a PCI function that is bound to vfio-pci.
     #[arg(long, value_name = "NIC", default_value = "e1000")]
     pub(crate) nic: Nic,
     /// What an emulated NIC is plugged into: tap:NAME, an interface of the kernel,
@@ -187,6 +188,7 @@ impl Run {
         let misplaced = match self.nic {
             Nic::Emulated(_) => self.af_xdp.first_given(),
             Nic::AfXdp(_) => self.first_of_a_wire(),
+            Nic::Vfio(_) => self.first_of_a_wire().or(self.af_xdp.first_given()),
         };
         let (kind, message) = match (&self.nic, misplaced) {
             (Nic::Emulated(_), Some(option)) => (
@@ -196,6 +198,10 @@ impl Run {
             (Nic::AfXdp(_), Some(option)) => (
                 ErrorKind::ArgumentConflict,
                 format!("{option} is for an emulated NIC on a --wire, not for --nic af-xdp:IFACE"),
+            ),
+            (Nic::Vfio(_), Some(option)) => (
+                ErrorKind::ArgumentConflict,
+                format!("{option} is for other NICs than vfio:NAME"),
             ),
             (Nic::Emulated(_), None) if self.wire.is_none() => (
                 ErrorKind::MissingRequiredArgument,

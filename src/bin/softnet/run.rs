@@ -9,12 +9,14 @@ use serde::Serialize;
 use softnet::netstack::route::Route;
 use softnet::netstack::{IfIndex, StackConfig, ThreadOptions};
 use softnet::report::Report;
+use softnet::vfio::VfioFunction;
 use softnet::wire::Recorder;
 use softnet::wire::fault::Fault;
 use softnet::wire::netns::Namespace;
 use softnet::{Machine, NicConfig, NicKind, Time};
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,7 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     };
     let mut tuned = af_xdp::Tuned::before(args)?;
     let mut machine = match &args.nic {
-        Nic::Emulated(_) => Machine::new(&config, Time::Real)?,
+        Nic::Emulated(_) | Nic::Vfio(_) => Machine::new(&config, Time::Real)?,
         Nic::AfXdp(interface) => af_xdp::machine(&config, interface, args)?,
     };
     let eth0 = plug_in(&mut machine, args, seed)?;
@@ -84,6 +86,11 @@ fn plug_in(machine: &mut Machine, args: &Run, seed: u64) -> Result<IfIndex> {
     match &args.nic {
         Nic::Emulated(kind) => plug_in_emulated(machine, *kind, args, seed),
         Nic::AfXdp(interface) => af_xdp::plug_in(machine, interface, args),
+        Nic::Vfio(name) => {
+            let irqs = Arc::clone(machine.bus().irqs());
+            let function = VfioFunction::open(name, irqs)?;
+            Ok(machine.add_pci(Arc::new(function), &NicConfig::default())?)
+        }
     }
 }
 

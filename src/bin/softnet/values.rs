@@ -49,19 +49,24 @@ pub(crate) enum Nic {
     Emulated(NicKind),
     /// The interface of the kernel with that name.
     AfXdp(String),
+    /// The PCI function of that name, through VFIO.
+    Vfio(String),
 }
 
 impl FromStr for Nic {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("vfio:") {
+            return Ok(Self::Vfio(name.to_owned()));
+        }
         match text.strip_prefix("af-xdp:") {
             Some(name) if is_interface_name(name) => Ok(Self::AfXdp(name.to_owned())),
             Some(_) => Err("an interface's name has 1 to 15 bytes, as in af-xdp:eth1".to_owned()),
             None => match text.parse() {
                 Ok(kind) => Ok(Self::Emulated(kind)),
                 Err(_) => {
-                    Err("there is no such NIC: use e1000, igb, ne2000, or af-xdp:IFACE".to_owned())
+                    Err("there is no such NIC: use e1000, igb, ne2000, af-xdp:IFACE, or vfio:0000:01:00.0".to_owned())
                 }
             },
         }
