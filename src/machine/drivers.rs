@@ -57,11 +57,7 @@ impl<D: PciDevice, N: NicHal + 'static> PciDriver<OnBus<D>> for NicDriver<D, N> 
         self.table
     }
 
-    fn probe(
-        &self,
-        service: &mut Service<'_>,
-        device: &Arc<D>,
-    ) -> Result<IfIndex, MachineError> {
+    fn probe(&self, service: &mut Service<'_>, device: &Arc<D>) -> Result<IfIndex, MachineError> {
         service.put((self.probe)(Arc::clone(device))?)
     }
 

@@ -21,43 +21,62 @@ pub(crate) struct Guest {
     pub(crate) cpus: u32,
     /// QEMU's arguments for the device.
     pub(crate) device: Vec<String>,
+    /// A program that lies in the guest's root.
+    pub(crate) program: Option<PathBuf>,
+    /// What else is on the kernel's command line.
+    pub(crate) words: Vec<String>,
 }
 
 impl Guest {
     /// Boots, runs the script and waits for the end.
     #[track_caller]
-    pub(crate) fn run(&self, script: &str, driver: &str, words: &[&str]) -> Transcript {
+    pub(crate) fn run(&self, script: &str, driver: &str) -> Transcript {
+        Transcript::of(&mut self.boot(script, driver))
+    }
+
+    /// Boots, and has the script run.
+    #[track_caller]
+    pub(crate) fn boot(&self, script: &str, driver: &str) -> Console {
         let scratch = Folder::new("guest");
         let initrd = scratch.file("initrd");
         self.write_initrd(&scratch, &initrd, script);
         let mut line = "console=ttyS0 quiet panic=-1 softnet.address=10.0.0.2".to_owned();
         line += &format!(" softnet.peer=10.0.0.1 softnet.driver={driver}");
-        words
+        self.words
             .iter()
-            .for_each(|word| line += &format!(" softnet.{word}"));
+            .for_each(|word| line += &format!(" {word}"));
         let mut command = machine(&self.qemu);
         command.args(["-smp", &self.cpus.to_string()]);
         command.arg("-kernel").arg(self.folder.join("vmlinuz"));
         command.arg("-initrd").arg(&initrd);
         command.args(["-append", &line]).args(&self.device);
-        Transcript::of(&mut Console::start(command))
+        Console::start(command, Some(scratch))
     }
 
     /// The guest's file system, and behind it an archive with the script.
     fn write_initrd(&self, scratch: &Folder, initrd: &Path, script: &str) {
         fs::write(scratch.file("test"), script).unwrap();
+        let mut files = "test\n".to_owned();
+        if let Some(program) = &self.program {
+            fs::copy(program, scratch.file("softnet")).unwrap();
+            files += "softnet\n";
+        }
         fs::copy(self.folder.join("initrd"), initrd).unwrap();
-        let archive = self.archive(scratch.path());
+        let archive = self.archive(scratch.path(), &files);
         let mut file = File::options().append(true).open(initrd).unwrap();
         file.write_all(&archive).unwrap();
     }
 
-    fn archive(&self, folder: &Path) -> Vec<u8> {
+    fn archive(&self, folder: &Path, files: &str) -> Vec<u8> {
         let mut cpio = Command::new(self.folder.join("busybox"));
         cpio.args(["cpio", "-o", "-H", "newc"]).current_dir(folder);
         cpio.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut cpio = cpio.stderr(Stdio::null()).spawn().unwrap();
-        cpio.stdin.take().unwrap().write_all(b"test\n").unwrap();
+        cpio.stdin
+            .take()
+            .unwrap()
+            .write_all(files.as_bytes())
+            .unwrap();
         let output = cpio.wait_with_output().unwrap();
         assert!(output.status.success());
         output.stdout
@@ -71,9 +90,9 @@ const MACHINE: [&str; 16] = [
     "-cpu",
     "max",
     "-m",
-    "256",
+    "512",
     "-object",
-    "memory-backend-memfd,id=ram,size=256M,share=on",
+    "memory-backend-memfd,id=ram,size=512M,share=on",
     "-machine",
     "q35,memory-backend=ram",
     "-nodefaults",
@@ -92,7 +111,7 @@ pub(crate) fn boot_from_network(qemu: &Path, rom: &str, mut device: Value) -> Co
     // The firmware's console is the serial line.
     command.args(["-machine", "graphics=off"]);
     command.args(["-device", &device.to_string()]);
-    Console::start(command)
+    Console::start(command, None)
 }
 
 /// QEMU, which ends when this thread does.
@@ -108,11 +127,13 @@ pub(crate) struct Console {
     machine: Child,
     lines: Receiver<String>,
     deadline: Instant,
+    /// The machine's files.
+    _folder: Option<Folder>,
 }
 
 impl Console {
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null());
+    fn start(mut command: Command, folder: Option<Folder>) -> Self {
+        command.stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut machine = command.spawn().unwrap();
         let (line, lines) = mpsc::channel();
@@ -122,7 +143,14 @@ impl Console {
             machine,
             lines,
             deadline: Instant::now() + PATIENCE,
+            _folder: folder,
         }
+    }
+
+    /// Types a line.
+    pub(crate) fn enter(&mut self) {
+        let keyboard = self.machine.stdin.as_mut().unwrap();
+        keyboard.write_all(b"\n").unwrap();
     }
 
     /// Whether the machine has not ended, and has time left.
@@ -166,7 +194,8 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    fn of(console: &mut Console) -> Self {
+    /// Listens until the machine has ended.
+    pub(crate) fn of(console: &mut Console) -> Self {
         let mut transcript = Self::default();
         while let Some(line) = console.line() {
             transcript.note(&line);

@@ -12,6 +12,7 @@ mod dhcp;
 mod guest;
 mod peer;
 mod served;
+mod vfio;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -55,7 +56,11 @@ const NE2000: Chip = Chip {
     qemus: "ne2k_pci",
     driver: "ne2k-pci",
     cpus: 2,
-    words: &["sizes=0,1,8,17,18,19,56,64,100,1472", "blocks=2", "part=1"],
+    words: &[
+        "softnet.sizes=0,1,8,17,18,19,56,64,100,1472",
+        "softnet.blocks=2",
+        "softnet.part=1",
+    ],
 };
 
 /// What every driver has to do on every model.
@@ -86,19 +91,37 @@ fn stage() -> Option<(PathBuf, PathBuf, Peer)> {
     Some((qemu, guest, Peer::start()))
 }
 
+impl Chip {
+    fn guest(&self, qemu: PathBuf, folder: PathBuf, device: Vec<String>) -> Guest {
+        Guest {
+            qemu,
+            folder,
+            cpus: self.cpus,
+            device,
+            program: None,
+            words: self.words.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// QEMU's arguments for its own model, on the peer's TAP.
+    fn of_qemu(&self) -> Vec<String> {
+        let model = format!("{},netdev=wire,romfile=", self.qemus);
+        let wire = "tap,id=wire,ifname=tap0,script=no,downscript=no";
+        ["-netdev", wire, "-device", &model]
+            .map(str::to_owned)
+            .into()
+    }
+}
+
 /// Runs the script on our model. The device has to have found all memory it wanted, and
 /// to have understood all descriptors.
 #[track_caller]
 fn on_ours(chip: &Chip) -> Option<Transcript> {
     let (qemu, folder, _peer) = stage()?;
     let served = Served::start(chip.ours);
-    let guest = Guest {
-        qemu,
-        folder,
-        cpus: chip.cpus,
-        device: vec!["-device".into(), served.device().to_string()],
-    };
-    let transcript = guest.run(include_str!("../guest/nic.sh"), chip.driver, chip.words);
+    let device = vec!["-device".into(), served.device().to_string()];
+    let guest = chip.guest(qemu, folder, device);
+    let transcript = guest.run(include_str!("../guest/nic.sh"), chip.driver);
     let counted = served.finish();
     for counter in ["/dma_faults", "/tx_unsupported", "/tx_discarded"] {
         assert_eq!(support::number(&counted, counter), 0, "{counted}");
@@ -110,18 +133,8 @@ fn on_ours(chip: &Chip) -> Option<Transcript> {
 #[track_caller]
 fn on_qemus(chip: &Chip) -> Option<Transcript> {
     let (qemu, folder, _peer) = stage()?;
-    let guest = Guest {
-        qemu,
-        folder,
-        cpus: chip.cpus,
-        device: vec![
-            "-netdev".into(),
-            "tap,id=wire,ifname=tap0,script=no,downscript=no".into(),
-            "-device".into(),
-            format!("{},netdev=wire,romfile=", chip.qemus),
-        ],
-    };
-    Some(guest.run(include_str!("../guest/nic.sh"), chip.driver, chip.words))
+    let guest = chip.guest(qemu, folder, chip.of_qemu());
+    Some(guest.run(include_str!("../guest/nic.sh"), chip.driver))
 }
 
 /// Long packets were cut into segments by the chip.
