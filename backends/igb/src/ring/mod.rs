@@ -67,11 +67,7 @@ impl Slots {
     /// [`post_at`](Self::post_at) on, once for a batch.
     #[inline(always)]
     fn keep(&mut self, at: usize, frame: Frame) {
-        if let Some(slot) = self.frames.get_mut(at) {
-            // There is nothing to drop; saying so spares the packet path the
-            // code that would.
-            core::mem::forget(slot.replace(frame));
-        }
+        keep(&mut self.frames, at, frame);
     }
 
     /// `count` slots were taken, and the next is `at`.
@@ -122,6 +118,16 @@ impl<P: PciDevice> fmt::Debug for Tie<P> {
         let (queue, session) = (self.id.0, self.session);
         let name = self.shared.chip.device.name();
         write!(f, "queue {queue} in session {session} of {name}")
+    }
+}
+
+/// Puts a frame into a slot that is free.
+#[inline(always)]
+fn keep(slots: &mut [Option<Frame>], at: usize, frame: Frame) {
+    if let Some(slot) = slots.get_mut(at) {
+        // There is nothing to drop; saying so spares the packet path the code that
+        // would.
+        core::mem::forget(slot.replace(frame));
     }
 }
 

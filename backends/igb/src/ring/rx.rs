@@ -1,7 +1,7 @@
 //! The receive ring, with advanced descriptors of one buffer (7.1.5).
 
 use super::split::Split;
-use super::{Slots, Tie, put_back};
+use super::{Slots, Tie, keep, put_back};
 use crate::chip::Chip;
 use crate::queue::{self, Descriptors, RX_DD, SoftCounters};
 use crate::regs;
@@ -104,6 +104,7 @@ impl<P: PciDevice> RxRing<P> {
         let (tie, buffer) = (&self.tie, self.shape.buffer);
         let (ring, free) = (self.slots.frames.len(), self.slots.free);
         let (mut at, mut count) = (self.slots.post_at, 0);
+        let slots = &mut *self.slots.frames;
         let rest = loop {
             let Some(mut frame) = frames.next() else {
                 break None;
@@ -115,7 +116,7 @@ impl<P: PciDevice> RxRing<P> {
             tie.shared.chip.device.sync_for_device(address, buffer);
             // No header buffer: the word holds the cleared status, too.
             tie.queue.rx.describe(at, [address.0, 0]);
-            self.slots.keep(at, frame);
+            keep(slots, at, frame);
             at = if at + 1 == ring { 0 } else { at + 1 };
             count += 1;
         };

@@ -11,7 +11,7 @@
 //! descriptor for each, and the tail never stands inside of it.
 
 use super::offload::{Contexts, DEXT, HEADER, Need, Request, has_tag};
-use super::{Slots, Tie, put_back};
+use super::{Slots, Tie, keep, put_back};
 use crate::queue::{self, Queue, TX_DD};
 use crate::regs;
 use alloc::boxed::Box;
@@ -144,6 +144,7 @@ impl<P: PciDevice> TxRing<P> {
         let (tie, max_packet) = (&self.tie, self.max_packet);
         let (ring, free) = (self.slots.frames.len(), self.slots.free);
         let (mut at, mut count, mut bytes) = (self.slots.post_at, 0, 0);
+        let slots = &mut *self.slots.frames;
         let rest = loop {
             let Some(frame) = frames.next() else {
                 break None;
@@ -157,7 +158,7 @@ impl<P: PciDevice> TxRing<P> {
             tie.shared.chip.device.sync_for_device(address, len);
             let word = DATA | EOP | (len as u64) << PAYLEN_SHIFT | len as u64;
             tie.queue.tx.describe(at, [address.0, word]);
-            self.slots.keep(at, frame);
+            keep(slots, at, frame);
             at = if at + 1 == ring { 0 } else { at + 1 };
             count += 1;
             bytes += len;
