@@ -163,8 +163,10 @@ impl Context {
 
 /// What is kept between descriptors for extended ones.
 pub(in crate::e1000) struct Extended {
-    /// The last context without TSE, and the last one with it.
-    pub(super) checksum: Context,
+    /// What the last context without TSE says of IP's checksum, and of TCP's or
+    /// UDP's; and the last context with it.
+    pub(super) network: ChecksumField,
+    pub(super) transport: ChecksumField,
     pub(super) segmentation: Context,
     pub(super) segmenter: Segmenter,
     /// Of the packet that is being gathered: its options, by its first data
@@ -177,7 +179,8 @@ pub(in crate::e1000) struct Extended {
 impl Extended {
     pub(in crate::e1000) fn new(longest: usize) -> Self {
         Self {
-            checksum: Context::default(),
+            network: ChecksumField::default(),
+            transport: ChecksumField::default(),
             segmentation: Context::default(),
             segmenter: Segmenter::new(longest),
             options: Options::empty(),
@@ -194,7 +197,8 @@ impl Extended {
 
     pub(in crate::e1000) fn reset(&mut self) {
         self.begin_packet();
-        self.checksum = Context::default();
+        self.network = ChecksumField::default();
+        self.transport = ChecksumField::default();
         self.segmentation = Context::default();
     }
 }

@@ -212,7 +212,8 @@ impl Burst<'_> {
         if control.command().contains(Command::TSE) {
             extended.segmentation = context;
         } else {
-            extended.checksum = context;
+            extended.network = context.network_checksum();
+            extended.transport = context.transport_checksum();
         }
     }
 
@@ -249,13 +250,14 @@ impl Burst<'_> {
 
     fn send_data(&mut self, control: Control) {
         let extended = &self.tx.extended;
-        let (context, options) = (extended.checksum, extended.options);
+        let (network, transport) = (extended.network, extended.transport);
+        let options = extended.options;
         // The inner one first: the outer one may cover it.
         if options.contains(Options::TXSM) {
-            self.insert(&context.transport_checksum());
+            self.insert(&transport);
         }
         if options.contains(Options::IXSM) {
-            self.insert(&context.network_checksum());
+            self.insert(&network);
         }
         self.put_on_wire(control);
     }
