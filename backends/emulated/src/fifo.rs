@@ -55,12 +55,14 @@ impl Fifo {
         self.lengths.front().copied().map(usize::from)
     }
 
-    /// Moves the oldest frame into `out`, and returns it.
+    /// Moves the oldest frame into `out`, and returns it. One that is longer than
+    /// `out` is lost.
     pub(crate) fn pop<'a>(&mut self, out: &'a mut [u8]) -> Option<&'a [u8]> {
         let len = usize::from(self.lengths.pop_front()?);
         self.used -= Self::space(len);
+        let frame = self.bytes.drain(..len);
         let out = out.get_mut(..len)?;
-        for (to, from) in out.iter_mut().zip(self.bytes.drain(..len)) {
+        for (to, from) in out.iter_mut().zip(frame) {
             *to = from;
         }
         Some(out)
@@ -70,5 +72,20 @@ impl Fifo {
         self.bytes.clear();
         self.lengths.clear();
         self.used = 0;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_is_too_long_to_be_popped_leaves_those_behind_it_whole() {
+        let mut fifo = Fifo::new();
+        assert!(fifo.push(&[1; 100], usize::MAX) && fifo.push(&[2; 60], usize::MAX));
+        let mut out = [0; 64];
+        assert_eq!(fifo.pop(&mut out), None);
+        assert_eq!(fifo.pop(&mut out), Some(&[2; 60][..]));
+        assert_eq!((fifo.used(), fifo.is_empty()), (0, true));
     }
 }

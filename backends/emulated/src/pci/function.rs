@@ -376,6 +376,11 @@ impl CoherentMemory for CoherentRegion {
     }
 
     #[inline]
+    fn read_pair(&self, offset: usize) -> [u64; 2] {
+        CoherentMemory::read_pair(&self.region, offset)
+    }
+
+    #[inline]
     fn write_pair(&self, offset: usize, words: [u64; 2]) {
         CoherentMemory::write_pair(&self.region, offset, words);
     }
