@@ -63,6 +63,7 @@ impl Clock {
         Self::set_rx_stamps(chip, rx);
         // What an earlier session has left there.
         stamp_of(chip, [regs::TXSTMPL, regs::TXSTMPH]);
+        stamp_of(chip, [regs::RXSTMPL, regs::RXSTMPH]);
         free_rx(chip);
     }
 
