@@ -124,7 +124,7 @@ impl Flow {
     /// Whether the transmitter has to be silent at `now_ns`.
     #[inline]
     pub(crate) fn is_paused(&mut self, now_ns: u64) -> bool {
-        if self.paused_until.is_some_and(|until| until > now_ns) {
+        if self.shows_pause(now_ns) {
             return true;
         }
         self.paused_until = None;
@@ -132,9 +132,9 @@ impl Flow {
         false
     }
 
-    /// Whether it was silent when that was looked at last.
-    pub(crate) fn was_paused(&self) -> bool {
-        self.paused_until.is_some()
+    /// What a register shows at `now_ns`, also while there is nothing to send.
+    pub(crate) fn shows_pause(&self, now_ns: u64) -> bool {
+        self.paused_until.is_some_and(|until| until > now_ns)
     }
 
     /// The transmitter has something to send, and is silent. Returns whether that

@@ -268,7 +268,7 @@ impl Chip {
         if sent > 0 {
             wire.flush(now_ns);
         }
-        let paused = core.flow.was_paused();
+        let paused = core.flow.shows_pause(now_ns);
         self.paused.store(paused, Ordering::Release);
         drop(core);
         step.sent = sent as usize;

@@ -302,7 +302,8 @@ impl Chip {
         if sent.descriptors > 0 {
             wire.flush(now_ns);
         }
-        self.paused.store(core.flow.was_paused(), Ordering::Relaxed);
+        self.paused
+            .store(core.flow.shows_pause(now_ns), Ordering::Relaxed);
         let silence = core.flow.due(now_ns);
         drop(core);
         step.next_event_ns = silence;

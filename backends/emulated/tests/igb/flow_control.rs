@@ -80,6 +80,17 @@ fn a_pause_frame_silences_the_transmitter_until_its_time_is_over_or_an_xon_comes
 }
 
 #[test]
+fn the_status_shows_no_silence_that_is_over_also_with_nothing_to_send() {
+    let mut rig = card(RFCE);
+    let _rx = rig.receive(SECRC);
+    rig.deliver(&pause(10));
+    assert_ne!(rig.r(STATUS) & TXOFF, 0);
+    rig.now_ns += 10 * QUANTUM_NS;
+    rig.step();
+    assert_eq!(rig.r(STATUS) & TXOFF, 0);
+}
+
+#[test]
 fn mac_control_frames_reach_the_host_as_rctl_says() {
     let other = control(GROUP, MAC, 2, 0);
     for (frame, rctl, directions, received) in [

@@ -54,6 +54,17 @@ fn a_pause_frame_silences_the_transmitter_for_its_time() {
 }
 
 #[test]
+fn the_status_shows_no_silence_that_is_over_also_with_nothing_to_send() {
+    let mut rig = card(RFCE);
+    let _rx = rig.rx_ring(8, SECRC);
+    rig.deliver(&control(GROUP, 1, 10));
+    assert_ne!(rig.r(STATUS) & TXOFF, 0);
+    rig.now_ns += 10 * QUANTUM_NS;
+    rig.step();
+    assert_eq!(rig.r(STATUS) & TXOFF, 0);
+}
+
+#[test]
 fn a_pause_of_no_time_ends_the_silence() {
     let mut rig = card(RFCE);
     let _rx = rig.rx_ring(8, SECRC);
