@@ -106,6 +106,9 @@ pub enum IrqReturn {
     None,
     /// It was, and was handled.
     Handled,
+    /// Who takes the function's pin for somebody else has masked it, and looks at it
+    /// by itself when that is over: there is no sense in calling him again.
+    Masked,
 }
 
 /// Memory that a driver and its device share for descriptors.

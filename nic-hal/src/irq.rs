@@ -65,8 +65,8 @@ pub enum Delivery {
     Handled,
     /// The handler had nothing to do: a spurious interrupt.
     Unhandled,
-    /// No handler is installed, or the line was switched off, as nobody cared
-    /// about it. Such a line is masked, and nothing is counted.
+    /// No handler is installed, or all keep the line masked, or it was switched off,
+    /// as nobody cared about it. Nothing is counted.
     Masked,
 }
 
@@ -321,6 +321,18 @@ mod tests {
         assert_eq!(table.snapshot().lines[0].delivered, [1, 2]);
         table.set_affinity(irq, 7).unwrap();
         assert_eq!(table.affinity(irq), Some(0), "there is no CPU 7");
+    }
+
+    #[test]
+    fn a_line_that_its_handler_keeps_masked_counts_nothing() {
+        let table = IrqTable::new(1);
+        let irq = table.allocate("x").unwrap();
+        let masks = Arc::new(Fixed(IrqReturn::Masked));
+        table.request_shared(irq, 0, "x", 0, masks).unwrap();
+        assert_eq!(table.deliver(irq), Delivery::Masked);
+        assert_eq!(table.snapshot().total(), 0);
+        table.request_shared(irq, 0, "y", 0, handled()).unwrap();
+        assert_eq!(table.deliver(irq), Delivery::Handled);
     }
 
     #[test]

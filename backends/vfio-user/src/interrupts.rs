@@ -41,10 +41,12 @@ impl Delivery {
 
 impl VectorHandler for Delivery {
     fn interrupt(&self, vector: u16) -> IrqReturn {
-        // Acquire and Release, with `unmask`: who finds the pin unmasked masks it.
-        if self.mode != IrqMode::Intx || !self.masked.swap(true, Ordering::AcqRel) {
-            self.signal(vector);
+        // Acquire and Release, with `unmask`: who finds the pin unmasked masks it. The
+        // client may leave it asserted for as long as it likes.
+        if self.mode == IrqMode::Intx && self.masked.swap(true, Ordering::AcqRel) {
+            return IrqReturn::Masked;
         }
+        self.signal(vector);
         // Whether somebody cares the client's own kernel will know.
         IrqReturn::Handled
     }

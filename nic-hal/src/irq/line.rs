@@ -94,7 +94,7 @@ impl Line {
         outcomes.fold(Delivery::Masked, |so_far, outcome| match outcome {
             IrqReturn::Handled => Delivery::Handled,
             IrqReturn::None if so_far == Delivery::Masked => Delivery::Unhandled,
-            IrqReturn::None => so_far,
+            IrqReturn::None | IrqReturn::Masked => so_far,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use softnet_emulated::PciFunction;
-use softnet_nic_hal::bus::{IrqReturn, PciDevice, VectorHandler};
+use softnet_nic_hal::bus::{IrqMode, IrqReturn, PciDevice, VectorHandler};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -240,4 +240,31 @@ fn interrupts_count_on_the_cpu_of_their_affinity() {
     rig.w(ICS, LSC);
     rig.w(ICS, LSC);
     assert_eq!(rig.irqs.snapshot().lines[0].delivered, [1, 2]);
+}
+
+/// Takes the pin once, and keeps it masked then, as one who passes it on.
+#[derive(Default)]
+struct Passes(AtomicU64);
+
+impl VectorHandler for Passes {
+    fn interrupt(&self, _: u16) -> IrqReturn {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            IrqReturn::Handled
+        } else {
+            IrqReturn::Masked
+        }
+    }
+}
+
+#[test]
+fn a_pin_that_is_kept_masked_lets_the_device_rest() {
+    let mut rig = Rig::new();
+    let handler = Arc::new(Passes::default());
+    rig.dev.alloc_irq_vectors(1, &[IrqMode::Intx]).unwrap();
+    rig.dev.request_irq(0, "eth0", 0, handler.clone()).unwrap();
+    rig.w(IMS, LSC);
+    rig.w(ICS, LSC);
+    rig.settle();
+    assert!(!rig.step().again);
+    assert_ne!(rig.dev.config_read32(4) & 1 << 19, 0, "interrupt status");
 }
