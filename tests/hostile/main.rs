@@ -1,7 +1,10 @@
 //! Drivers with hardware that does not keep to its manual, and models with drivers
 //! that do not.
 //!
-//! What is held to here from seeds, `cargo xtask fuzz` explores by coverage.
+//! What is held to here from seeds, `cargo xtask fuzz` explores by coverage. Each of
+//! these changes was made on purpose, and was found: a driver that trusts a
+//! descriptor's length; a driver that polls a register until it has the right value;
+//! a model that may reach the memory beside its own.
 
 mod targets;
 
