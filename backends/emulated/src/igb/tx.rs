@@ -18,6 +18,10 @@ const LONGEST: usize = 0x2600;
 /// Bytes to which short packets are padded, without FCS.
 const SHORTEST: usize = 60;
 
+/// Bytes on their way back at which nothing more is sent: there is room for a
+/// longest packet beyond them.
+const LOOPBACK_HELD: usize = 48 * 1024;
+
 /// Types of advanced descriptors.
 const CONTEXT: u64 = 2;
 const DATA: u64 = 3;
@@ -154,14 +158,15 @@ impl Burst<'_> {
             queue: &mut tx.queues[number],
             write_back_head: registers.load(first + queue::TDWBAL) & HEAD_WRITE_BACK != 0,
             reports: false,
+            done: 0,
         };
         let done = turn.run(&mut ring, count);
         let reports = turn.reports;
+        sent.descriptors += turn.done;
         if let Err(fault) = done {
             self.chip.port.report(fault);
             tx.halted |= 1 << number;
         }
-        sent.descriptors += count;
         self.leave(number, first, &ring);
         if reports {
             self.report(first, &ring);
@@ -204,14 +209,17 @@ struct Turn<'t, 'a> {
     write_back_head: bool,
     /// A descriptor's completion is reported.
     reports: bool,
+    /// Descriptors that were processed.
+    done: u32,
 }
 
 impl Turn<'_, '_> {
     fn run(&mut self, ring: &mut Ring, count: u32) -> Result<(), DmaFault> {
         let mut descriptors = self.burst.domain.window();
-        for _ in 0..count {
+        while self.done < count && !self.burst.out.is_full() {
             self.descriptor(descriptors.words(ring.descriptor())?);
             ring.advance();
+            self.done += 1;
         }
         Ok(())
     }
@@ -351,6 +359,15 @@ impl Turn<'_, '_> {
 }
 
 impl Out<'_> {
+    /// Whether what comes back has to be received before more is sent: the way
+    /// from here to there has no end where anything could fall off.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.loopback
+            .as_ref()
+            .is_some_and(|frames| frames.used() > LOOPBACK_HELD)
+    }
+
     /// Sends a packet that begins [`TAG_LEN`] bytes into `buffer`.
     #[inline]
     fn send(&mut self, buffer: &mut [u8], job: Job) {
@@ -378,7 +395,7 @@ impl Out<'_> {
     fn put(&mut self, frame: &[u8]) {
         let counters = &self.chip.counters;
         if let Some(loopback) = &mut self.loopback {
-            // What finds no room there is lost, as on a wire.
+            // Only the segments of one packet can be too many.
             let _ = loopback.push(frame, usize::MAX);
         } else {
             match self.wire.transmit(frame, self.now_ns) {

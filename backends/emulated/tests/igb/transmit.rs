@@ -348,6 +348,21 @@ fn what_is_sent_in_loopback_comes_back_and_does_not_leave() {
 }
 
 #[test]
+fn nothing_is_lost_in_loopback_however_much_is_sent_at_once() {
+    let mut rig = Rig::new();
+    let _rx = rig.rx_ring(0, 256, ONE_BUFFER);
+    let mut tx = rig.tx_ring(0, 256);
+    rig.w(RCTL, EN | SECRC | BAM | 1 << 6);
+    rig.w(TCTL, EN | PSP);
+    for _ in 0..200 {
+        tx.put(&frame(BROADCAST, 1024), WHOLE);
+    }
+    tx.ring_doorbell(&rig);
+    rig.settle();
+    assert_eq!((rig.r(GPTC), rig.r(GPRC)), (200, 200));
+}
+
+#[test]
 fn nothing_is_sent_without_a_link() {
     let mut rig = Rig::new();
     let mut ring = rig.transmit();
