@@ -249,15 +249,15 @@ impl Burst<'_> {
     }
 
     fn send_data(&mut self, control: Control) {
-        let extended = &self.tx.extended;
-        let (network, transport) = (extended.network, extended.transport);
-        let options = extended.options;
+        let options = self.tx.extended.options;
         // The inner one first: the outer one may cover it.
         if options.contains(Options::TXSM) {
-            self.insert(&transport);
+            let field = self.tx.extended.transport;
+            self.insert(&field);
         }
         if options.contains(Options::IXSM) {
-            self.insert(&network);
+            let field = self.tx.extended.network;
+            self.insert(&field);
         }
         self.put_on_wire(control);
     }
