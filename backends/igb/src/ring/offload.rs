@@ -53,6 +53,8 @@ pub(super) struct Request {
     pub(super) context: Option<[u64; 2]>,
     /// What the data descriptors say in their second word.
     pub(super) command: u64,
+    /// Where the checksum ends that the device puts in; 0 when there is none.
+    pub(super) sum_end: usize,
     /// Bytes that each segment repeats; 0 when there are none.
     pub(super) headers: usize,
     /// Bytes of payload of each segment; 0 when the packet is sent whole.
@@ -91,6 +93,7 @@ impl Request {
             words[0] = words[0] & !0xffff | headers.first_word();
             words[1] |= headers.second_word();
             request.command |= TXSM;
+            request.sum_end = usize::from(checksum.start) + usize::from(checksum.offset) + 2;
             needed = true;
             if let Some(size) = frame.gso_size() {
                 require(features, Features::TSO)?;
@@ -188,7 +191,8 @@ pub(super) fn has_tag(packet: &[u8]) -> bool {
 
 impl Headers {
     /// Finds them in a packet whose transport header begins at the checksum's
-    /// start. TCP and UDP over IPv4 and IPv6 only.
+    /// start, be it in this frame or a later one. TCP and UDP over IPv4 and IPv6
+    /// only.
     fn read(packet: &[u8], checksum: TxChecksum) -> Result<Self, Refused> {
         let mac_len = if has_tag(packet) {
             HEADER + TAG
@@ -209,8 +213,7 @@ impl Headers {
             _ => return Err(Refused),
         };
         let shortest = if is_ipv4 { 20 } else { 40 };
-        let inside = start + usize::from(checksum.offset) + 2 <= packet.len();
-        let fits = (shortest..512).contains(&ip_len) && inside;
+        let fits = (shortest..512).contains(&ip_len);
         let headers = Self {
             mac_len,
             ip_len,

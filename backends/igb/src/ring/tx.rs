@@ -221,7 +221,7 @@ impl<P: PciDevice> TxRing<P> {
     /// Whether a packet of this length can be sent. One with a tag in itself may
     /// be longer by it.
     fn can_send(&self, len: usize, request: &Request, packet: &[u8]) -> bool {
-        if len < HEADER {
+        if len < HEADER.max(request.sum_end) {
             return false;
         }
         if request.segment != 0 {

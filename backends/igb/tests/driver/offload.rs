@@ -294,6 +294,24 @@ fn short_packets_are_padded_unless_the_chip_sums_them() {
 }
 
 #[test]
+fn a_checksum_may_lie_in_a_later_frame_but_not_behind_the_packet() {
+    let mut open = long();
+    let packet = ipv4(17, 100);
+    let mut head = open.summed(&packet[..14], UDP_AT_34);
+    head.set_continues(true);
+    let rest = open.frame(&packet[14..]);
+    let words = open.send([head, rest]);
+    assert_eq!(words.len(), 3);
+    assert_eq!(words[0], (14 << 9 | 20, CONTEXT | IPV4));
+    assert_eq!(words[1].1, DATA | TXSM | 100 << 46 | 14);
+    let mut head = open.summed(&packet[..14], UDP_AT_34);
+    head.set_continues(true);
+    let short = open.frame(&packet[14..41]);
+    assert_eq!(open.send([head, short]), []);
+    assert_eq!(open.stats().tx_dropped, 1);
+}
+
+#[test]
 fn the_tail_never_stands_inside_of_a_packet() {
     let mut open = long();
     let whole = open.frame(&[1; 60]);
