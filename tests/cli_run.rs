@@ -73,6 +73,32 @@ fn every_nic_carries_every_flow() {
     }
 }
 
+/// The NIC spreads flows by the hash that the stack would use: no packet has to be
+/// handed from one CPU to another.
+#[test]
+fn each_queue_of_the_igb_interrupts_its_own_cpu() {
+    if support::own_namespace().is_none() {
+        return;
+    }
+    let running = Running::start(&["--nic", "igb", "--cpus", "4"]);
+    echo_from_many_ports(64, 4);
+    let state = running.finish();
+    assert_eq!(service(&state, "echo")["answered"], 256);
+    let queues = state["report"]["devices"][0]["queues"].as_array().unwrap();
+    let cpus: Vec<_> = queues.iter().map(|queue| number(queue, "/cpu")).collect();
+    assert_eq!(cpus, [0, 1, 2, 3]);
+    assert!(queues.iter().all(|queue| number(queue, "/rx_packets") > 0));
+    let interrupts = state["report"]["interrupts"].as_array().unwrap();
+    for cpu in 0..4 {
+        let pointer = format!("/delivered/{cpu}");
+        let delivered = interrupts.iter().map(|line| number(line, &pointer));
+        assert!(delivered.sum::<u64>() > 0, "{interrupts:?}");
+    }
+    let softnet = state["report"]["softnet"].as_array().unwrap();
+    let steered = softnet.iter().map(|cpu| number(cpu, "/received_rps"));
+    assert_eq!(steered.sum::<u64>(), 0, "{softnet:?}");
+}
+
 #[test]
 fn discard_is_silent_and_chargen_is_not() {
     if support::own_namespace().is_none() {
