@@ -24,6 +24,7 @@ mod regs;
 mod ring;
 mod shared;
 mod stats;
+mod sync;
 mod transmit;
 mod watchdog;
 mod window;

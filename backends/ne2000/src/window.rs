@@ -6,8 +6,7 @@
 //! wait for that: they leave a request, and whoever has the window serves it
 //! when he is done.
 
-use core::sync::atomic::{AtomicBool, Ordering, fence};
-use spin::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering, fence};
 
 /// A state that one at a time works on, and requests to it that wait for nobody.
 ///
@@ -44,7 +43,9 @@ impl<T> Window<T> {
     /// on the state, after this call. Never waits. Returns what `serve` gave, if
     /// it was this thread that ran it.
     pub(crate) fn request(&self, serve: impl Fn(&mut T) -> bool) -> Option<bool> {
-        self.requested.store(true, Ordering::Relaxed);
+        // Release: who serves it sees what it is about. An exchange and no store, so
+        // that who serves the last of several requests sees what all are about.
+        self.requested.swap(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.settle(serve)
     }
@@ -56,8 +57,8 @@ impl<T> Window<T> {
                 return served;
             };
             // Before it is served: a request that comes later is for the next
-            // round. Acquire: what the request is about is seen.
-            if self.requested.swap(false, Ordering::AcqRel) {
+            // round. Acquire: pairs with the request.
+            if self.requested.swap(false, Ordering::Acquire) {
                 let found = serve(&mut state);
                 served = Some(found | served.unwrap_or(false));
             }
@@ -68,7 +69,7 @@ impl<T> Window<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
@@ -123,5 +124,89 @@ mod tests {
         });
         let seen = *window.state.lock();
         assert_eq!(seen, 6000);
+    }
+}
+
+/// Each of these changes was made on purpose, and made a model fail:
+///
+/// - a `with` that does not look at the flag, or looks at it before it unlocks;
+/// - no fence in `with`, or none in `request`, or none after a service;
+/// - a request that is set by a relaxed exchange, or by a store;
+/// - a request that is taken by a relaxed exchange, or only after it was served.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU32;
+    use loom::{model, thread};
+
+    /// A window whose state is what the last service saw of `wanted`, which nothing
+    /// but the window orders.
+    struct Chip {
+        wanted: AtomicU32,
+        window: Window<u32>,
+    }
+
+    impl Chip {
+        fn shared() -> Arc<Self> {
+            Arc::new(Self {
+                wanted: AtomicU32::new(0),
+                window: Window::new(0),
+            })
+        }
+
+        fn serve(&self, seen: &mut u32) -> bool {
+            *seen = self.wanted.load(Ordering::Relaxed);
+            true
+        }
+
+        fn request(&self) {
+            self.wanted.fetch_add(1, Ordering::Relaxed);
+            self.window.request(|seen| self.serve(seen));
+        }
+
+        fn work(&self) {
+            // The look is where others can come in between.
+            let look = |_: &mut u32| self.wanted.load(Ordering::Relaxed);
+            self.window.with(|seen| self.serve(seen), look);
+        }
+
+        fn seen(&self) -> u32 {
+            *self.window.state.lock()
+        }
+    }
+
+    fn on_thread(chip: &Arc<Chip>, act: fn(&Chip)) -> thread::JoinHandle<()> {
+        let chip = Arc::clone(chip);
+        thread::spawn(move || act(&chip))
+    }
+
+    /// Race: an interrupt while the packet path works with the chip.
+    #[test]
+    fn a_request_is_served_whoever_has_the_window() {
+        model(|| {
+            let chip = Chip::shared();
+            let other = on_thread(&chip, Chip::request);
+            chip.work();
+            other.join().unwrap();
+            assert_eq!(chip.seen(), 1);
+        });
+    }
+
+    /// Race: an interrupt and an unmask at once, while a third works.
+    #[test]
+    fn no_request_is_lost_to_another_one() {
+        model(|| {
+            let chip = Chip::shared();
+            let others = [
+                on_thread(&chip, Chip::request),
+                on_thread(&chip, Chip::work),
+            ];
+            chip.request();
+            for other in others {
+                other.join().unwrap();
+            }
+            assert_eq!(chip.seen(), 2);
+        });
     }
 }
