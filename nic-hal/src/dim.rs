@@ -107,9 +107,9 @@ impl Dim {
     #[inline]
     pub fn sample(&mut self, now_ns: u64, packets: usize, bytes: u64) -> Option<u32> {
         let since = *self.since.get_or_insert(now_ns);
-        self.events += 1;
-        self.packets += packets as u64;
-        self.bytes += bytes;
+        self.events = self.events.saturating_add(1);
+        self.packets = self.packets.saturating_add(packets as u64);
+        self.bytes = self.bytes.saturating_add(bytes);
         let lasted = now_ns.saturating_sub(since);
         if self.events < EVENTS && lasted < WINDOW_NS || lasted == 0 {
             return None;
@@ -136,11 +136,11 @@ impl Dim {
 
     fn decide(&mut self, change: Change, now: Rates) {
         // A step is a factor of 2.5 at most: one down, they are still few.
-        let are_very_few = now.events * 5 <= CHEAP_PER_S * 2;
-        if are_very_few || now.packets > 2 * ENOUGH * now.events {
+        let are_very_few = now.events.saturating_mul(5) <= CHEAP_PER_S * 2;
+        if are_very_few || now.packets / (2 * ENOUGH) > now.events {
             self.step = self.step.saturating_sub(1);
         }
-        if now.events <= CHEAP_PER_S || now.packets > ENOUGH * now.events {
+        if now.events <= CHEAP_PER_S || now.packets / ENOUGH > now.events {
             self.course = Course::Parked { quiet: 0 };
             return;
         }
@@ -293,5 +293,11 @@ mod tests {
     fn a_clock_that_stands_still_decides_nothing() {
         let mut dim = Dim::new();
         assert!((0..1000).all(|_| dim.sample(5, 64, 6400).is_none()));
+        // What it has gathered meanwhile is a rate beyond all measure.
+        for _ in 0..3 {
+            dim.sample(5, usize::MAX, u64::MAX);
+        }
+        dim.sample(6, usize::MAX, u64::MAX);
+        assert_eq!(dim.interval_us(), 0);
     }
 }

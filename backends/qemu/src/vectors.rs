@@ -63,9 +63,12 @@ impl Vectors {
                 continue;
             };
             let count = max.min(setup.vectors).min(PER_FUNCTION);
+            let Ok(lines) = lines(shared, slot, mode, count) else {
+                continue;
+            };
             self.mode = Some(mode);
             self.table = setup.table;
-            self.lines = lines(shared, slot, mode, count)?;
+            self.lines = lines;
             self.enable(&mut line, slot, setup.capability);
             return Ok(IrqVectors { mode, count });
         }

@@ -146,6 +146,11 @@ impl<D: PciDevice> Interrupts<D> {
     fn allocate(&self, delivery: &Arc<Delivery>) -> Result<(), BusError> {
         let wanted = delivery.eventfds.len() as u16;
         let granted = self.device.alloc_irq_vectors(wanted, &[delivery.mode])?;
+        if granted.count < wanted {
+            // The client would wait for the others in vain.
+            self.device.free_irq_vectors();
+            return Err(BusError::NoVector(granted.count));
+        }
         for vector in 0..granted.count {
             let handler = Arc::clone(delivery) as Arc<dyn VectorHandler>;
             let requested = self.device.request_irq(vector, "vfio-user", 0, handler);
