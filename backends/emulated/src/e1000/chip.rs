@@ -215,11 +215,14 @@ impl Chip {
         let carrier = wire.carrier();
         self.look_at_link(now_ns, carrier);
         if self.is_looped() {
-            self.move_frames(now_ns, &mut self.loopback.instead_of(wire), &mut step);
+            let mut turned = self.loopback.instead_of(wire);
+            self.receive(now_ns, &mut turned, &mut step);
+            self.transmit(now_ns, self.loopback.budget(), &mut turned, &mut step);
             step.again |= self.loopback.holds_frames();
         } else {
             self.loopback.clear();
-            self.move_frames(now_ns, wire, &mut step);
+            self.receive(now_ns, wire, &mut step);
+            self.transmit(now_ns, TX_BUDGET, wire, &mut step);
         }
         self.expire_delays(now_ns);
         let called = self.interrupt();
@@ -236,11 +239,6 @@ impl Chip {
     /// Whether what is sent comes back, from the PHY or before it gets there.
     fn is_looped(&self) -> bool {
         self.looped.load(Ordering::Acquire) || self.registers.rctl().returns_frames()
-    }
-
-    fn move_frames(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
-        self.receive(now_ns, wire, step);
-        self.transmit(now_ns, wire, step);
     }
 
     fn look_at_link(&self, now_ns: u64, carrier: bool) {
@@ -262,9 +260,9 @@ impl Chip {
         self.interrupt();
     }
 
-    fn transmit(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
+    fn transmit(&self, now_ns: u64, budget: u32, wire: &mut dyn Wire, step: &mut Step) {
         let mut core = self.burst();
-        let (sent, more, causes) = tx::transmit(self, &mut core, now_ns, TX_BUDGET, wire);
+        let (sent, more, causes) = tx::transmit(self, &mut core, now_ns, budget, wire);
         if sent > 0 {
             wire.flush(now_ns);
         }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of frames that may be on their way back.
 const LIMIT: usize = 64 * 1024;
+/// What the longest of them takes.
+const LONGEST: usize = 16 * 1024;
 
 /// The frames that are on their way back. It allocates when it is used first.
 #[derive(Default)]
@@ -29,6 +31,14 @@ impl Loopback {
     pub(super) fn holds_frames(&self) -> bool {
         let turn = self.turn();
         turn.as_ref().is_some_and(|turn| !turn.frames.is_empty())
+    }
+
+    /// Descriptors that may be sent now, if each is as long as it can be, without
+    /// anything getting lost on the way back.
+    pub(super) fn budget(&self) -> u32 {
+        let turn = self.turn();
+        let used = turn.as_ref().map_or(0, |turn| turn.frames.used());
+        (LIMIT.saturating_sub(used) / LONGEST) as u32
     }
 
     /// Forgets them.
@@ -59,7 +69,7 @@ impl Wire for Turned<'_> {
         let turn = turn.get_or_insert_with(|| {
             Box::new(Turn {
                 frames: Fifo::new(),
-                scratch: vec![0; 16384].into(),
+                scratch: vec![0; LONGEST].into(),
             })
         });
         let taken = turn.frames.push(frame, LIMIT);

@@ -47,6 +47,21 @@ fn the_phy_returns_frames_without_a_cable() {
     assert_eq!(rig.r(STATUS) & 2, 0);
 }
 
+/// Linux's self test sends as many before it looks at any.
+#[test]
+fn nothing_is_lost_on_the_way_back_however_much_is_sent_at_once() {
+    let mut rig = Rig::new();
+    let _rx = rig.rx_ring(128, SECRC | 1 << 6);
+    let mut tx = rig.tx_ring(128, PSP);
+    for _ in 0..100 {
+        tx.put(&frame(MAC, 1514), COMMAND);
+    }
+    tx.ring_doorbell(&rig);
+    rig.settle();
+    assert_eq!((rig.r(GPTC), rig.r(GPRC), rig.r(MPC)), (100, 100, 0));
+    assert_eq!(rig.nic.counters().wire_tx_lost, 0);
+}
+
 #[test]
 fn after_loopback_the_wire_is_heard_again_and_what_was_on_its_way_is_gone() {
     let mut rig = Rig::new();
