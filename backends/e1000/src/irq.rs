@@ -34,12 +34,15 @@ impl<P: PciDevice> Line<P> {
     /// Masks even when the stack was called before: the vector may have come
     /// for the link, or for another device on the pin, while an unmask was
     /// under way. What the read of ICR has then cleared, the next unmask finds
-    /// in the descriptors.
+    /// in the descriptors. An unmask that came in between has its mask closed by
+    /// this: it is opened again.
     fn queue(&self) {
         let armed = self.shared.disarm();
         self.shared.chip.write(regs::IMC, Cause::QUEUE.bits());
         if armed {
             self.stack.irq(QueueId(0));
+        } else if self.shared.is_armed() {
+            self.shared.rearm();
         }
     }
 }

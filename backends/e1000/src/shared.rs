@@ -233,10 +233,20 @@ impl<P: PciDevice> Shared<P> {
             return;
         }
         self.armed.store(true, Ordering::SeqCst);
+        self.rearm();
+    }
+
+    /// Opens the mask of a queue that is armed.
+    pub(crate) fn rearm(&self) {
         self.chip.write(regs::IMS, Cause::QUEUE.bits());
         if self.rx.pending() || self.tx.pending() {
             self.chip.write(regs::ICS, Cause::RXT0.bits());
         }
+    }
+
+    /// Whether the stack waits to be called.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::SeqCst)
     }
 
     /// Takes the right to call the stack: true once for each unmask.

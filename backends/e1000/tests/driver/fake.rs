@@ -78,6 +78,8 @@ pub(crate) struct Fake {
     state: Mutex<State>,
     eeprom: Mutex<[u16; 64]>,
     ids: PciIds,
+    /// What another thread does right before the next write of IMC.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
@@ -110,6 +112,7 @@ impl Fake {
         Arc::new(Self {
             state: Mutex::new(state),
             eeprom: Mutex::new(eeprom()),
+            meanwhile: Mutex::new(None),
             ids: PciIds {
                 vendor: 0x8086,
                 device,
@@ -123,6 +126,10 @@ impl Fake {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    pub(crate) fn before_imc(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(meanwhile));
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -387,6 +394,13 @@ impl PciDevice for Fake {
 
     fn write32(&self, bar: u8, offset: u32, value: u32) {
         assert_eq!(bar, 0);
+        let meanwhile = match offset {
+            IMC => self.meanwhile.lock().unwrap().take(),
+            _ => None,
+        };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         let mut state = self.state();
         if !state.gone {
             state.log.push((offset, value));
