@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+use softnet::netstack::wire::ipv4::Fragment;
+use softnet::netstack::wire::{IpProtocol, Ipv4Header};
 use softnet::netstack::{IfIndex, Snmp, StackConfig, StackError, UdpOptions};
+use softnet::nic_hal::wire::Wire;
 use softnet::softirq::VirtualClock;
 use softnet::wire::cable::{self, CableConfig, CableEnd};
-use softnet::{Machine, MachineError, NicConfig, Time, run_together};
+use softnet::{Machine, MachineError, NicConfig, NicKind, Time, run_together};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,4 +166,50 @@ fn a_report_reads_like_linux_and_like_json() {
     }
     assert_eq!(json["drops"][0]["reason"], "NO_SOCKET");
     assert_eq!(json["devices"][0]["mac"], "02:00:00:00:00:02");
+}
+
+/// A UDP datagram to port 7 of 10.0.0.2, in its frame.
+fn datagram(to: [u8; 6]) -> Vec<u8> {
+    let ip = Ipv4Header {
+        tos: 0,
+        total_len: 32,
+        id: 1,
+        fragment: Fragment::DONT,
+        ttl: 64,
+        protocol: IpProtocol::UDP,
+        source: [10, 0, 0, 1].into(),
+        destination: [10, 0, 0, 2].into(),
+    };
+    let mut header = [0; Ipv4Header::LEN];
+    ip.emit(&mut header);
+    // Ports, length, no checksum, data.
+    let udp = [0, 9, 0, 7, 0, 12, 0, 0, 1, 2, 3, 4];
+    let link = [&to[..], &[2, 0, 0, 0, 0, 1, 8, 0]].concat();
+    [&link[..], &header, &udp].concat()
+}
+
+#[test]
+fn a_frame_of_a_vlan_does_not_pass_for_one_without() {
+    for kind in [NicKind::E1000, NicKind::Igb, NicKind::Ne2000] {
+        let (near, mut far) = cable::pair(&CableConfig::default());
+        let mut machine = Machine::new(&StackConfig::default(), virtual_time()).unwrap();
+        let mac = [2, 0, 0, 0, 0, 2];
+        let nic = NicConfig {
+            mac: Some(softnet::nic_hal::MacAddress(mac)),
+            ..NicConfig::default()
+        };
+        let dev = machine.add_nic(kind, Box::new(near), &nic).unwrap();
+        let stack = machine.stack_mut();
+        stack.add_address(dev, [10, 0, 0, 2].into(), 24).unwrap();
+        let local = "10.0.0.2:7".parse().unwrap();
+        let mut socket = stack.udp_bind(local, &UdpOptions::default()).unwrap();
+        assert!(machine.wait_for_link(dev, PATIENCE).unwrap());
+        let plain = datagram(mac);
+        let tagged = [&plain[..12], &[0x81, 0, 0, 5], &plain[12..]].concat();
+        for (frame, arrives) in [(&tagged, false), (&plain, true)] {
+            far.transmit(frame, machine.now_ns()).unwrap();
+            machine.run_for(1_000_000).unwrap();
+            assert_eq!(socket.try_recv().is_ok(), arrives, "{kind}");
+        }
+    }
 }

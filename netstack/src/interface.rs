@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use softnet_dma_ring::DmaRing;
 use softnet_napi::{Deferral, NapiHandle, NapiPoll};
-use softnet_nic_hal::ethtool::EthtoolOps;
+use softnet_nic_hal::ethtool::{EthtoolOps, Features};
 use softnet_nic_hal::{
     LinkState, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
     RxMode, WatchdogReport,
@@ -242,6 +242,19 @@ impl Interface {
             let wanted = self.steering.for_nic(queues, now.table.len());
             // A refusal is no failure: see above.
             let _ = ethtool.set_rss(&wanted);
+        }
+    }
+
+    /// Has the NIC leave VLAN tags in the frames: the stack has no VLANs, and a frame
+    /// without its tag would pass for one of the untagged network.
+    pub(crate) fn keep_tags(&self) -> Result<(), NicError> {
+        let Some(ethtool) = self.nic.ethtool() else {
+            return Ok(());
+        };
+        let on = ethtool.features().on;
+        match on.contains(Features::RX_VLAN) {
+            true => ethtool.set_features(on - Features::RX_VLAN),
+            false => Ok(()),
         }
     }
 

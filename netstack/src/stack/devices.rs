@@ -49,6 +49,7 @@ impl Stack {
             .checked_add(1)
             .ok_or(StackError::TooManyDevices)?;
         let interface = Arc::new(self.new_interface(dev, Box::new(Nic(nic)), options));
+        interface.keep_tags()?;
         let cpus = self.cpus();
         bring_up(self, &interface, cpus)?;
         let (watched, work) = (interface.clone(), self.work.clone());
