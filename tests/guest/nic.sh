@@ -134,7 +134,7 @@ disturb() {
     "$@"
     kill $load
     wait $load 2>/dev/null
-    within 20 has_carrier && within 20 pings 3 56
+    within 20 has_carrier && within 1 pings 3 56
 }
 
 toggle() {
@@ -156,7 +156,7 @@ reset_function() {
 }
 
 can_be_reset() {
-    [ -e "/sys/class/net/$dev/device/reset" ]
+    grep -q flr "/sys/class/net/$dev/device/reset_method" 2>/dev/null
 }
 
 reload() {

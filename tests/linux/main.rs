@@ -174,7 +174,6 @@ fn linux_drives_our_82540em_as_its_own() {
     };
     transcript.holds(&FACTS);
     offloads_were_used(&transcript);
-    transcript.holds(&["function-reset"]);
     self_test_passed(
         &transcript,
         &["Register", "Eeprom", "Interrupt", "Loopback", "Link"],
