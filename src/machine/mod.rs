@@ -16,6 +16,7 @@ pub(crate) use af_xdp::EventIdle;
 use drivers::{OnBus, Service};
 pub use kind::{NicKind, UnknownNic};
 use nic::EmulatedNic;
+pub(crate) use nic::EmulatedNic as Nic;
 #[cfg(feature = "af-xdp")]
 pub use rss::rss_of;
 use softnet_emulated::PciBus;
@@ -512,5 +513,3 @@ impl Drop for Machine {
         let _ = self.stop();
     }
 }
-
-pub(crate) use nic::EmulatedNic as Nic;
