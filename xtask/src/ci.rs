@@ -106,9 +106,13 @@ fn time_line(name: &str, tally: &Tally, time: Duration) -> String {
 }
 
 fn fmt(workspace: &Workspace) -> Result<Tally> {
-    let mut cargo = workspace.cargo();
-    let ok = process::succeeds(cargo.args(["fmt", "--all", "--check"]))?;
-    Ok(Tally::check("fmt", ok))
+    let mut tally = Tally::default();
+    for (name, manifest) in [("fmt", "Cargo.toml"), ("fmt fuzz", FUZZ)] {
+        let mut cargo = workspace.cargo();
+        cargo.args(["fmt", "--all", "--check", "--manifest-path", manifest]);
+        tally.count(name, process::succeeds(&mut cargo)?);
+    }
+    Ok(tally)
 }
 
 fn scripts(workspace: &Workspace) -> Result<Tally> {
@@ -131,6 +135,10 @@ fn scripts(workspace: &Workspace) -> Result<Tally> {
 /// What of the root package is there with AF_XDP only.
 const AF_XDP: [&str; 4] = ["--package", "softnet", "--features", "af-xdp"];
 
+/// The fuzz targets, a workspace of their own: the stable compiler builds them, though
+/// running them takes nightly.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 fn clippy(workspace: &Workspace) -> Result<Tally> {
     let mut tally = Tally::default();
     let sets: [(&str, &[&str]); 2] = [("clippy", &["--workspace"]), ("clippy af-xdp", &AF_XDP)];
@@ -140,6 +148,11 @@ fn clippy(workspace: &Workspace) -> Result<Tally> {
         cargo.args(["--", "-D", "warnings"]);
         tally.count(name, process::succeeds(&mut cargo)?);
     }
+    let mut cargo = workspace.cargo();
+    cargo.args(["clippy", "--manifest-path", FUZZ, "--target-dir"]);
+    cargo.arg(workspace.target().join("fuzz"));
+    cargo.args(["--", "-D", "warnings"]);
+    tally.count("clippy fuzz", process::succeeds(&mut cargo)?);
     Ok(tally)
 }
 
