@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 
 need ca_certificates:ca-certificates cc:gcc g++:g++ /usr/include/stdio.h:libc6-dev \
     diff:diffutils clang:clang valgrind:valgrind shellcheck:shellcheck \
-    ping:iputils-ping ip:iproute2 tshark:tshark
+    ping:iputils-ping ip:iproute2 tshark:tshark \
+    setpriv:util-linux unshare:util-linux
 # What AF_XDP is built with.
 need make:make m4:m4 pkg-config:pkg-config /usr/include/libelf.h:libelf-dev \
     /usr/include/zlib.h:zlib1g-dev

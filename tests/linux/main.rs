@@ -22,6 +22,7 @@ use peer::Peer;
 use served::Served;
 use softnet_test_support::skip;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// One driver of Linux, and what it drives.
 struct Chip {
@@ -78,13 +79,17 @@ const FACTS: [&str; 10] = [
 ];
 
 /// The folder of the guest, in a namespace of the test's own with a peer in it. Where
-/// there is no QEMU, no guest or no namespace, the test is skipped.
+/// there is no QEMU, no guest, no namespace or no `setpriv`, the test is skipped.
 #[track_caller]
 fn stage() -> Option<(PathBuf, PathBuf, Peer)> {
     let qemu = softnet_test_support::qemu()?;
     let guest = qemu.with_file_name("guest");
     if !guest.join("recipe").exists() {
         skip("there is no guest: run scripts/guest.sh");
+        return None;
+    }
+    if let Err(error) = Command::new("setpriv").arg("--version").output() {
+        skip(format!("no setpriv: {error}"));
         return None;
     }
     support::own_namespace()?;
