@@ -10,8 +10,9 @@ use softnet_nic_hal::testing::hostile::{
 use softnet_nic_hal::{MacAddress, NicHal};
 use std::sync::{Arc, OnceLock};
 
-/// Torments for at most so many operations.
-pub(crate) type Torment = fn(&Arc<Whim>, usize);
+/// Torments for at most so many operations. Returns how many of them found something
+/// to torment: none do where the driver refuses a card that gives nonsense.
+pub(crate) type Torment = fn(&Arc<Whim>, usize) -> usize;
 
 /// All targets by their names, which are those of the fuzz targets.
 pub(crate) const TARGETS: &[(&str, Torment)] = &[
@@ -32,56 +33,55 @@ fn bus() -> PciBus {
 /// A function and its chip.
 type Card = (PciFunction, Box<dyn DeviceModel>);
 
-fn e1000() -> Option<Card> {
-    let (function, chip) = E1000::attach(&bus(), &E1000Config::new(MAC)).ok()?;
-    Some((function, Box::new(chip)))
+fn e1000() -> Card {
+    let (function, chip) = E1000::attach(&bus(), &E1000Config::new(MAC)).expect("a free slot");
+    (function, Box::new(chip))
 }
 
-fn igb() -> Option<Card> {
-    let (function, chip) = Igb::attach(&bus(), &IgbConfig::new(MAC)).ok()?;
-    Some((function, Box::new(chip)))
+fn igb() -> Card {
+    let (function, chip) = Igb::attach(&bus(), &IgbConfig::new(MAC)).expect("a free slot");
+    (function, Box::new(chip))
 }
 
-fn ne2000() -> Option<Card> {
-    let (function, chip) = Ne2000::attach(&bus(), &Ne2000Config::new(MAC)).ok()?;
-    Some((function, Box::new(chip)))
+fn ne2000() -> Card {
+    let (function, chip) = Ne2000::attach(&bus(), &Ne2000Config::new(MAC)).expect("a free slot");
+    (function, Box::new(chip))
 }
 
-fn driver_e1000(whim: &Arc<Whim>, operations: usize) {
+fn driver_e1000(whim: &Arc<Whim>, operations: usize) -> usize {
     driver(e1000(), whim, operations, |device| {
         softnet_e1000::E1000::probe(device).ok()
-    });
+    })
 }
 
-fn driver_igb(whim: &Arc<Whim>, operations: usize) {
+fn driver_igb(whim: &Arc<Whim>, operations: usize) -> usize {
     driver(igb(), whim, operations, |device| {
         softnet_igb::Igb::probe(device).ok()
-    });
+    })
 }
 
-fn driver_ne2000(whim: &Arc<Whim>, operations: usize) {
+fn driver_ne2000(whim: &Arc<Whim>, operations: usize) -> usize {
     driver(ne2000(), whim, operations, |device| {
         softnet_ne2000::Ne2000::probe(device).ok()
-    });
+    })
 }
 
 type Hostile = HostileDevice<PciFunction>;
 
 /// Probes a driver in some mood, and torments it while the mood changes and its
-/// chip works.
+/// chip works. It may refuse nonsense only.
 fn driver<N: NicHal>(
-    card: Option<Card>,
+    (function, mut chip): Card,
     whim: &Arc<Whim>,
     operations: usize,
     probe: impl Fn(Arc<Hostile>) -> Option<Arc<N>>,
-) {
-    let Some((function, mut chip)) = card else {
-        return;
-    };
+) -> usize {
     let device = HostileDevice::new(function.clone(), Arc::clone(whim));
-    device.set_mood(mood(whim, 3));
+    let first = mood(whim, 3);
+    device.set_mood(first);
     let Some(nic) = probe(Arc::clone(&device)) else {
-        return;
+        assert_ne!(first, 0, "the driver refuses a good card");
+        return 0;
     };
     device.set_mood(0);
     let (mut wire, mut now_ns) = (WhimWire::new(Arc::clone(whim)), 0);
@@ -97,7 +97,7 @@ fn driver<N: NicHal>(
         if whim.chance(1) && whim.chance(16) {
             function.unplug();
         }
-    });
+    })
 }
 
 /// Good in most cases; otherwise some, much or only nonsense.
@@ -111,19 +111,19 @@ fn mood(whim: &Whim, kinds: usize) -> u8 {
     }
 }
 
-fn model_e1000(whim: &Arc<Whim>, operations: usize) {
+fn model_e1000(whim: &Arc<Whim>, operations: usize) -> usize {
     static KNOWN: OnceLock<Knowledge> = OnceLock::new();
-    model(e1000, &KNOWN, E1000_PLAN, whim, operations);
+    model(e1000, &KNOWN, E1000_PLAN, whim, operations)
 }
 
-fn model_igb(whim: &Arc<Whim>, operations: usize) {
+fn model_igb(whim: &Arc<Whim>, operations: usize) -> usize {
     static KNOWN: OnceLock<Knowledge> = OnceLock::new();
-    model(igb, &KNOWN, IGB_PLAN, whim, operations);
+    model(igb, &KNOWN, IGB_PLAN, whim, operations)
 }
 
-fn model_ne2000(whim: &Arc<Whim>, operations: usize) {
+fn model_ne2000(whim: &Arc<Whim>, operations: usize) -> usize {
     static KNOWN: OnceLock<Knowledge> = OnceLock::new();
-    model(ne2000, &KNOWN, NE2000_PLAN, whim, operations);
+    model(ne2000, &KNOWN, NE2000_PLAN, whim, operations)
 }
 
 use Plan::{AddressHigh, AddressLow, Exactly, Times};
@@ -206,22 +206,19 @@ const NE2000_PLAN: &[&[(Register, Plan)]] = &[&[
 ]];
 
 fn model(
-    make: fn() -> Option<Card>,
+    make: fn() -> Card,
     known: &OnceLock<Knowledge>,
     plan: &[&[(Register, Plan)]],
     whim: &Arc<Whim>,
     operations: usize,
-) {
-    let known = known.get_or_init(|| {
-        let registers = make().map(|(function, _)| discover(&function));
-        Knowledge {
-            registers: registers.unwrap_or_default(),
-            plan: plan.concat(),
-        }
+) -> usize {
+    let known = known.get_or_init(|| Knowledge {
+        registers: discover(&make().0),
+        plan: plan.concat(),
     });
-    if let Some((function, mut chip)) = make() {
-        torment_model(&function, known, whim, operations, |now_ns, wire| {
-            chip.step(now_ns, wire);
-        });
-    }
+    let (function, mut chip) = make();
+    torment_model(&function, known, whim, operations, |now_ns, wire| {
+        chip.step(now_ns, wire);
+    });
+    operations
 }

@@ -60,7 +60,8 @@ const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
 /// in between, at a time that goes on, with a wire of whims.
 ///
 /// # Panics
-/// When memory was changed that is not mapped: this is for tests.
+/// When there is no memory, the device does not take it, or memory was changed that is
+/// not mapped: this is for tests.
 pub fn torment_model<P: PciDevice>(
     device: &P,
     knowledge: &Knowledge,
@@ -68,12 +69,9 @@ pub fn torment_model<P: PciDevice>(
     operations: usize,
     mut step: impl FnMut(u64, &mut dyn Wire),
 ) {
-    let (Ok(mapped), Ok(guard)) = (DmaRegion::alloc(MEMORY), DmaRegion::alloc(MEMORY)) else {
-        return;
-    };
-    let Ok(()) = device.map(&mapped) else {
-        return;
-    };
+    let (mapped, guard) = (memory(), memory());
+    let taken = device.map(&mapped);
+    assert!(taken.is_ok(), "the device does not take memory: {taken:?}");
     fill(&guard, CANARY);
     device.set_bus_master(true);
     let mut wire = WhimWire::new(Arc::clone(whim));
@@ -98,6 +96,11 @@ pub fn torment_model<P: PciDevice>(
     }
     step(now_ns + 1, &mut wire);
     driver.finish();
+}
+
+#[expect(clippy::panic, reason = "this is how a test fails")]
+fn memory() -> DmaRegion {
+    DmaRegion::alloc(MEMORY).unwrap_or_else(|why| panic!("no memory: {why}"))
 }
 
 struct Nonsense<'a, P> {

@@ -18,39 +18,46 @@ const FRAMES: u32 = 128;
 
 /// Opens the NIC, sends, receives, masks, unmasks and stops it, as the whim has it,
 /// for so many operations. `between` is called between them: it changes the
-/// hardware's mood, and lets it work.
+/// hardware's mood, and lets it work. Returns how many of the operations found the NIC
+/// open: a NIC that always refuses has stood nothing.
 ///
 /// # Panics
-/// When a frame does not come home: this is for tests.
-pub fn torment_nic<N: NicHal>(nic: &N, whim: &Whim, operations: usize, mut between: impl FnMut()) {
+/// When there is no memory, or a frame does not come home: this is for tests.
+#[expect(clippy::panic, reason = "this is how a test fails")]
+pub fn torment_nic<N: NicHal>(
+    nic: &N,
+    whim: &Whim,
+    operations: usize,
+    mut between: impl FnMut(),
+) -> usize {
     let config = PoolConfig {
         frames: FRAMES,
         ..PoolConfig::default()
     };
-    let Ok(pool) = FramePool::new(config) else {
-        return;
-    };
-    let mut queues = Vec::new();
+    let pool = FramePool::new(config).unwrap_or_else(|why| panic!("no frames: {why}"));
+    let (mut queues, mut open) = (Vec::new(), 0);
     for _ in 0..operations {
         if whim.is_spent() {
             break;
         }
-        operate(nic, whim, &pool, &mut queues);
+        open += usize::from(operate(nic, whim, &pool, &mut queues));
         between();
     }
     let _ = nic.stop();
     drop(queues);
     let home = pool.count_free();
     assert_eq!(home, FRAMES as usize, "frames did not come home");
+    open
 }
 
-fn operate<N: NicHal>(nic: &N, whim: &Whim, pool: &FramePool, queues: &mut Queues<N>) {
+/// Returns whether the NIC was open.
+fn operate<N: NicHal>(nic: &N, whim: &Whim, pool: &FramePool, queues: &mut Queues<N>) -> bool {
     if queues.is_empty() && whim.chance(96) {
         *queues = open(nic, whim, pool);
     }
     let which = whim.below(queues.len());
     let Some(pair) = queues.get_mut(which) else {
-        return;
+        return false;
     };
     let queue = pair.id;
     match whim.below(12) {
@@ -63,6 +70,7 @@ fn operate<N: NicHal>(nic: &N, whim: &Whim, pool: &FramePool, queues: &mut Queue
         10 => look(nic, whim),
         _ => stop(nic, whim, queues),
     }
+    true
 }
 
 fn open<N: NicHal>(nic: &N, whim: &Whim, pool: &FramePool) -> Queues<N> {
