@@ -262,16 +262,16 @@ impl Chip {
 
     fn transmit(&self, now_ns: u64, budget: u32, wire: &mut dyn Wire, step: &mut Step) {
         let mut core = self.burst();
-        let (sent, more, causes) = tx::transmit(self, &mut core, now_ns, budget, wire);
-        if sent > 0 {
+        let sent = tx::transmit(self, &mut core, now_ns, budget, wire);
+        if sent.any {
             wire.flush(now_ns);
         }
         let paused = core.flow.shows_pause(now_ns);
         self.paused.store(paused, Ordering::Release);
         drop(core);
-        step.sent = sent as usize;
-        step.again |= more;
-        self.interrupts.set(causes);
+        step.sent = sent.descriptors as usize;
+        step.again |= sent.more;
+        self.interrupts.set(sent.causes);
     }
 
     fn expire_delays(&self, now_ns: u64) {

@@ -192,7 +192,10 @@ impl Chip {
         match at {
             offset::RCTL | offset::TCTL => self.write_enable(at, value & mask),
             offset::RDBAL..=offset::RDH | offset::TDBAL..=offset::TDH => {
-                let _core = self.between_bursts();
+                let mut core = self.between_bursts();
+                if at >= offset::TDBAL {
+                    core.tx.extended.leave_descriptor();
+                }
                 self.registers.set(at, value & mask);
             }
             offset::CTRL_EXT => self.registers.set(at, value & !EE_RST),

@@ -299,7 +299,7 @@ impl Chip {
     fn transmit(&self, now_ns: u64, wire: &mut dyn Wire, step: &mut Step) {
         let mut core = self.burst();
         let sent = tx::transmit(self, &mut core, now_ns, TX_BUDGET, wire);
-        if sent.descriptors > 0 {
+        if sent.spent > 0 {
             wire.flush(now_ns);
         }
         self.paused

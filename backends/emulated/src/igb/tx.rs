@@ -40,6 +40,8 @@ const STAMP_VALID: u32 = 1;
 #[derive(Default)]
 pub(super) struct Sent {
     pub(super) descriptors: u32,
+    /// What counts against the budget: descriptors and segments.
+    pub(super) spent: u32,
     /// There are more of them.
     pub(super) more: bool,
     /// Bits of ICR and of EICR.
@@ -70,7 +72,8 @@ struct Out<'a> {
     octets: u32,
 }
 
-/// Processes at most `budget` descriptors, of all queues in turn.
+/// Processes descriptors of all queues in turn, until they and the segments that
+/// come of them use up the `budget`.
 pub(super) fn transmit(
     chip: &Chip,
     core: &mut Core,
@@ -124,7 +127,7 @@ impl Burst<'_> {
         let mut sent = Sent::default();
         let first = tx.turn;
         for number in (first..QUEUES).chain(0..first) {
-            let left = budget - sent.descriptors;
+            let left = budget.saturating_sub(sent.spent);
             if tx.pending >> number & 1 == 0 {
                 continue;
             }
@@ -142,8 +145,7 @@ impl Burst<'_> {
         sent
     }
 
-    /// Processes at most `budget` descriptors of a queue. Returns whether it has
-    /// more.
+    /// Spends at most `budget` on a queue. Returns whether it has more.
     fn queue(&mut self, tx: &mut Tx, number: usize, budget: u32, sent: &mut Sent) -> bool {
         let first = offset::TX_QUEUES + number as u32 * queue::STRIDE;
         let registers = &self.chip.registers;
@@ -152,17 +154,19 @@ impl Burst<'_> {
             return false;
         }
         let mut ring = self.chip.tx_ring(number);
-        let count = ring.available().min(budget);
         let mut turn = Turn {
             burst: self,
             queue: &mut tx.queues[number],
             write_back_head: registers.load(first + queue::TDWBAL) & HEAD_WRITE_BACK != 0,
             reports: false,
             done: 0,
+            spent: 0,
+            budget,
         };
-        let done = turn.run(&mut ring, count);
+        let done = turn.run(&mut ring);
         let reports = turn.reports;
         sent.descriptors += turn.done;
+        sent.spent += turn.spent;
         if let Err(fault) = done {
             self.chip.port.report(fault);
             tx.halted |= 1 << number;
@@ -211,40 +215,61 @@ struct Turn<'t, 'a> {
     reports: bool,
     /// Descriptors that were processed.
     done: u32,
+    /// They and the segments, of which a descriptor may hold tens of thousands.
+    spent: u32,
+    budget: u32,
 }
 
 impl Turn<'_, '_> {
-    fn run(&mut self, ring: &mut Ring, count: u32) -> Result<(), DmaFault> {
+    fn run(&mut self, ring: &mut Ring) -> Result<(), DmaFault> {
         let mut descriptors = self.burst.domain.window();
-        while self.done < count && !self.burst.out.is_full() {
-            self.descriptor(descriptors.words(ring.descriptor())?);
+        let count = ring.available();
+        while self.done < count && self.may_go_on() {
+            if !self.descriptor(descriptors.words(ring.descriptor())?) {
+                break;
+            }
             ring.advance();
             self.done += 1;
+            self.spent += 1;
         }
         Ok(())
     }
 
     #[inline]
-    fn descriptor(&mut self, words: DmaWords<'_>) {
+    fn may_go_on(&self) -> bool {
+        self.spent < self.budget && !self.burst.out.is_full()
+    }
+
+    /// Returns whether all of the descriptor is done; else the queue knows how far
+    /// it got.
+    #[inline]
+    fn descriptor(&mut self, words: DmaWords<'_>) -> bool {
         let data = Data(words.second(Ordering::Acquire));
         let first = words.first(Ordering::Acquire);
-        match data.kind() {
+        let done = match data.kind() {
             _ if !data.has(Data::DEXT) => self.data(first, data),
             DATA => {
                 if self.queue.job.is_none() {
                     self.begin(data);
                 }
-                self.data(first, data);
+                self.data(first, data)
             }
-            CONTEXT => self.queue.set_context(first, data.0),
-            _ => self.burst.chip.counters.tx_unsupported.add(1),
-        }
-        if data.has(Data::RS) {
+            CONTEXT => {
+                self.queue.set_context(first, data.0);
+                true
+            }
+            _ => {
+                self.burst.chip.counters.tx_unsupported.add(1);
+                true
+            }
+        };
+        if done && data.has(Data::RS) {
             self.reports = true;
             if !self.write_back_head {
                 words.set_second(data.0 | DD, Ordering::Release);
             }
         }
+        done
     }
 
     #[inline]
@@ -257,18 +282,24 @@ impl Turn<'_, '_> {
         }
     }
 
+    /// Returns whether all of the buffer was taken.
     #[inline]
-    fn data(&mut self, buffer: u64, data: Data) {
+    fn data(&mut self, buffer: u64, data: Data) -> bool {
         // A buffer at address 0 is a null descriptor, which has no data.
         if buffer != 0 && !self.queue.discard {
             match self.queue.job {
-                Some(job) if job.segmented => self.cut(DmaAddr(buffer), data.len(), job),
+                Some(job) if job.segmented => {
+                    if !self.cut(DmaAddr(buffer), data.len(), job) {
+                        return false;
+                    }
+                }
                 _ => self.gather(DmaAddr(buffer), data.len()),
             }
         }
         if data.has(Data::EOP) {
             self.end(data);
         }
+        true
     }
 
     /// Adds a buffer to the packet.
@@ -293,27 +324,35 @@ impl Turn<'_, '_> {
         self.queue.discard = true;
     }
 
-    /// Cuts a buffer into segments, and sends those that are complete.
-    fn cut(&mut self, buffer: DmaAddr, len: usize, job: Job) {
-        let mut at = 0;
+    /// Cuts a buffer into segments from where it was left, and sends those that
+    /// are complete. Returns whether all of it was taken.
+    fn cut(&mut self, buffer: DmaAddr, len: usize, job: Job) -> bool {
+        let mut at = std::mem::take(&mut self.queue.cut_at);
         while at < len {
+            if !self.may_go_on() {
+                self.queue.cut_at = at;
+                return false;
+            }
             let segmenter = &mut self.queue.segmenter;
             let room = segmenter.room();
             let part = room.len().min(len - at);
             if part == 0 {
                 // Bytes beyond the length that was announced.
-                return;
+                return true;
             }
             let from = buffer.offset(at as u64);
             if let Err(fault) = self.burst.buffers.read(from, &mut room[..part]) {
-                return self.lose(fault);
+                self.lose(fault);
+                return true;
             }
             segmenter.filled(part);
             at += part;
             if let Some(segment) = segmenter.segment() {
                 self.burst.out.send(segment, job);
+                self.spent += 1;
             }
         }
+        true
     }
 
     /// The packet is complete.
@@ -326,6 +365,7 @@ impl Turn<'_, '_> {
         if job.segmented {
             if let Some(segment) = self.queue.segmenter.cut_short() {
                 self.burst.out.send(segment, job);
+                self.spent += 1;
             }
             return self.queue.begin_packet();
         }
@@ -395,7 +435,7 @@ impl Out<'_> {
     fn put(&mut self, frame: &[u8]) {
         let counters = &self.chip.counters;
         if let Some(loopback) = &mut self.loopback {
-            // Only the segments of one packet can be too many.
+            // The limit is looked at before a packet is begun.
             let _ = loopback.push(frame, usize::MAX);
         } else {
             match self.wire.transmit(frame, self.now_ns) {

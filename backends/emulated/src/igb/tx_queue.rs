@@ -23,6 +23,9 @@ pub(super) struct TxQueue {
     /// The packet will not be sent, for what one of its descriptors was.
     pub(super) discard: bool,
     pub(super) segmenter: Segmenter,
+    /// Bytes of the descriptor at the head that are already cut, when its segments
+    /// were too many for one burst.
+    pub(super) cut_at: usize,
 }
 
 /// What is to be done to a packet.
@@ -206,6 +209,7 @@ impl TxQueue {
             sctp: None,
             discard: false,
             segmenter: Segmenter::new(MAX_PACKET),
+            cut_at: 0,
         }
     }
 
@@ -221,6 +225,7 @@ impl TxQueue {
         self.checksums = [None; 2];
         self.sctp = None;
         self.discard = false;
+        self.cut_at = 0;
     }
 
     /// Keeps a context, under the lowest bit of its index.

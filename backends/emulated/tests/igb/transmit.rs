@@ -378,3 +378,117 @@ fn nothing_is_sent_without_a_link() {
     rig.settle();
     assert_eq!(rig.wire.sent().len(), 1);
 }
+
+/// The packet whose segments have a byte each, which counts up.
+fn many(count: usize) -> Vec<u8> {
+    let mut packet = large()[..54].to_vec();
+    packet.extend((0..count).map(|at| at as u8));
+    packet
+}
+
+/// Asserts that `segments` are the first of those that `packet` is cut into.
+fn assert_single_bytes(segments: &[Vec<u8>], packet: &[u8]) {
+    let word = |frame: &[u8], at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let sequence = |frame: &[u8]| u32::from_be_bytes(*frame[38..].first_chunk().unwrap());
+    let sum = |words: &[u8]| {
+        let words = words
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+        words.sum::<u32>()
+    };
+    for (number, segment) in segments.iter().enumerate() {
+        assert_eq!(
+            sequence(segment),
+            sequence(packet).wrapping_add(number as u32)
+        );
+        assert_eq!(
+            word(segment, 18),
+            word(packet, 18).wrapping_add(number as u16)
+        );
+        assert_eq!((word(segment, 16), segment[54]), (41, packet[54 + number]));
+        assert_eq!(sum(&segment[14..34]) % 0xffff, 0, "the header's checksum");
+        let pseudo = sum(&segment[26..34]) + 6 + 21;
+        assert_eq!((sum(&segment[34..55]) + pseudo) % 0xffff, 0, "and TCP's");
+    }
+}
+
+/// A card with a ring in which there is one packet of `count` segments.
+fn with_many(count: usize) -> (Rig, TxRing, Vec<u8>) {
+    let rig = Rig::new();
+    let mut ring = rig.transmit();
+    ring.context(Context {
+        l4_len: 20,
+        mss: 1,
+        tucmd: IPV4 | TCP,
+        ..OVER_IPV4
+    });
+    let packet = many(count);
+    ring.put_part(&packet, WHOLE | TSE | IXSM | TXSM | (count as u64) << 46);
+    ring.ring_doorbell(&rig);
+    (rig, ring, packet)
+}
+
+#[test]
+fn many_segments_take_many_steps_and_none_is_lost_between_two() {
+    let (mut rig, ring, packet) = with_many(10_000);
+    let mut sent = Vec::new();
+    let mut steps = 0;
+    while !ring.done(1) {
+        let step = rig.step();
+        let segments = rig.wire.sent();
+        assert!(segments.len() <= 256, "{} in one step", segments.len());
+        sent.extend(segments);
+        steps += 1;
+        assert_eq!(step.again, rig.r(TX + HEAD) != 2);
+    }
+    assert!(steps > 10_000 / 256);
+    assert_eq!(sent.len(), 10_000);
+    assert_single_bytes(&sent, &packet);
+    assert_eq!((rig.r(TSCTC), rig.r(GPTC)), (1, 10_000));
+    rig.settle();
+    assert!(rig.wire.sent().is_empty());
+}
+
+#[test]
+fn between_two_steps_of_a_packet_the_transmitter_can_be_stopped() {
+    let (mut rig, ring, packet) = with_many(600);
+    rig.step();
+    rig.w(TCTL, PSP);
+    let mut sent = rig.wire.sent();
+    rig.step();
+    assert!(rig.wire.sent().is_empty());
+    rig.w(TCTL, EN | PSP);
+    rig.settle();
+    sent.extend(rig.wire.sent());
+    assert_eq!(sent.len(), 600);
+    assert_single_bytes(&sent, &packet);
+    assert!(ring.done(1));
+}
+
+#[test]
+fn between_two_steps_of_a_packet_its_memory_and_the_card_can_be_taken_away() {
+    let (
+        mut rig,
+        TxRing {
+            buffers,
+            ring: _ring,
+            ..
+        },
+        _,
+    ) = with_many(600);
+    assert!(rig.step().again);
+    rig.wire.sent();
+    drop(buffers);
+    rig.settle();
+    assert!(rig.wire.sent().is_empty());
+    assert_eq!(
+        (rig.dev.dma_faults(), rig.nic.counters().tx_discarded),
+        (1, 1)
+    );
+    let (mut rig, ring, _) = with_many(600);
+    assert!(rig.step().again);
+    rig.wire.sent();
+    rig.dev.unplug();
+    assert!(!rig.step().again);
+    assert!(rig.wire.sent().is_empty() && !ring.done(1));
+}

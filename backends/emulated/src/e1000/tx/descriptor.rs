@@ -169,6 +169,9 @@ pub(in crate::e1000) struct Extended {
     pub(super) transport: ChecksumField,
     pub(super) segmentation: Context,
     pub(super) segmenter: Segmenter,
+    /// Bytes of the descriptor at the head that are already cut, when its segments
+    /// were too many for one burst.
+    pub(super) cut_at: usize,
     /// Of the packet that is being gathered: its options, by its first data
     /// descriptor; whether it is being cut; whether that descriptor came.
     pub(super) options: Options,
@@ -183,6 +186,7 @@ impl Extended {
             transport: ChecksumField::default(),
             segmentation: Context::default(),
             segmenter: Segmenter::new(longest),
+            cut_at: 0,
             options: Options::empty(),
             cutting: false,
             begun: false,
@@ -193,6 +197,12 @@ impl Extended {
         self.options = Options::empty();
         self.cutting = false;
         self.begun = false;
+        self.cut_at = 0;
+    }
+
+    /// The head is at another descriptor now.
+    pub(in crate::e1000) fn leave_descriptor(&mut self) {
+        self.cut_at = 0;
     }
 
     pub(in crate::e1000) fn reset(&mut self) {

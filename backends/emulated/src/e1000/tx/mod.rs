@@ -31,33 +31,55 @@ struct Burst<'a> {
     tags: bool,
     causes: Cause,
     delayed: bool,
+    /// Descriptors and segments, of which a descriptor may hold a million.
+    spent: u32,
+    budget: u32,
 }
 
-/// Processes at most `budget` descriptors. Returns how many there were, whether
-/// there are more, and which interrupt causes that is.
+/// What a burst came to.
+pub(super) struct Sent {
+    pub(super) descriptors: u32,
+    /// Something went out.
+    pub(super) any: bool,
+    /// There is more to do.
+    pub(super) more: bool,
+    pub(super) causes: Cause,
+}
+
+impl Sent {
+    const NOTHING: Self = Self {
+        descriptors: 0,
+        any: false,
+        more: false,
+        causes: Cause::empty(),
+    };
+}
+
+/// Processes descriptors, until they and the segments that come of them use up the
+/// `budget`.
 pub(super) fn transmit(
     chip: &Chip,
     core: &mut Core,
     now_ns: u64,
     budget: u32,
     wire: &mut dyn Wire,
-) -> (u32, bool, Cause) {
+) -> Sent {
     let tctl = chip.registers.tctl();
     let stopped = core.tx.halted || !chip.port.may_master() || !chip.link_up();
     if stopped || !tctl.contains(Tctl::EN) {
-        return (0, false, Cause::empty());
+        return Sent::NOTHING;
     }
     let mut ring = chip.tx_ring();
     let pending = ring.available();
     if pending == 0 {
-        return (0, false, Cause::empty());
+        return Sent::NOTHING;
     }
     if core.flow.is_paused(now_ns) {
         if core.flow.defer() {
             core.delta.count(Stat::DC);
             chip.statistics.add(&mut core.delta);
         }
-        return (0, false, Cause::empty());
+        return Sent::NOTHING;
     }
     let domain = core.view.domain();
     let mut burst = Burst {
@@ -69,34 +91,52 @@ pub(super) fn transmit(
         tags: chip.registers.ctrl().contains(Ctrl::VME),
         causes: Cause::empty(),
         delayed: false,
+        spent: 0,
+        budget,
     };
-    let done = burst.run(&mut ring, pending.min(budget));
+    let descriptors = burst.run(&mut ring, pending);
+    let any = burst.spent > 0;
     let causes = burst.end(&ring, pending);
-    (done, ring.available() > 0 && done == budget, causes)
+    Sent {
+        descriptors,
+        any,
+        more: ring.available() > 0 && !core.tx.halted,
+        causes,
+    }
 }
 
 impl Burst<'_> {
     fn run(&mut self, ring: &mut Ring, count: u32) -> u32 {
         for done in 0..count {
-            if let Err(fault) = self.descriptor(ring.descriptor()) {
-                self.chip.port.report(fault);
-                self.tx.halted = true;
+            if self.spent >= self.budget {
                 return done;
             }
-            ring.advance();
+            match self.descriptor(ring.descriptor()) {
+                Ok(true) => ring.advance(),
+                Ok(false) => return done,
+                Err(fault) => {
+                    self.chip.port.report(fault);
+                    self.tx.halted = true;
+                    return done;
+                }
+            }
+            self.spent += 1;
         }
         count
     }
 
-    /// Processes one descriptor; an error is a descriptor that cannot be reached.
+    /// Processes one descriptor. Returns whether all of it is done; an error is a
+    /// descriptor that cannot be reached.
     #[inline]
-    fn descriptor(&mut self, at: DmaAddr) -> Result<(), DmaFault> {
+    fn descriptor(&mut self, at: DmaAddr) -> Result<bool, DmaFault> {
         let words = self.descriptors.words(at)?;
         let control = Control(words.second(Ordering::Acquire));
         let command = control.command();
         let first = words.first(Ordering::Acquire);
         if command.contains(Command::DEXT) {
-            self.extended(first, control);
+            if !self.extended(first, control) {
+                return Ok(false);
+            }
         } else {
             self.gather(DmaAddr(first), control.len());
             if command.contains(Command::EOP) {
@@ -106,7 +146,7 @@ impl Burst<'_> {
         if command.contains(Command::RS) {
             self.write_back(words, control);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn write_back(&mut self, words: DmaWords<'_>, control: Control) {
@@ -196,14 +236,16 @@ impl Burst<'_> {
         self.tx.begin_packet();
     }
 
-    /// A context, or data of a packet that one is for.
+    /// A context, or data of a packet that one is for. Returns whether all of it is
+    /// done.
     #[inline(never)]
-    fn extended(&mut self, first: u64, control: Control) {
+    fn extended(&mut self, first: u64, control: Control) -> bool {
         match control.kind() {
             0 => self.context(Context::new(first, control), control),
-            1 => self.data(DmaAddr(first), control),
+            1 => return self.data(DmaAddr(first), control),
             _ => self.chip.counters.tx_unsupported.add(1),
         }
+        true
     }
 
     /// There are two contexts, and TSE says which one this is.
@@ -217,12 +259,14 @@ impl Burst<'_> {
         }
     }
 
-    fn data(&mut self, buffer: DmaAddr, control: Control) {
+    fn data(&mut self, buffer: DmaAddr, control: Control) -> bool {
         if !self.tx.extended.begun {
             self.begin_data(control);
         }
         if self.tx.extended.cutting {
-            self.cut(buffer, control);
+            if !self.cut(buffer, control) {
+                return false;
+            }
         } else {
             self.gather(buffer, control.extended_len());
         }
@@ -233,6 +277,7 @@ impl Burst<'_> {
                 self.send_data(control);
             }
         }
+        true
     }
 
     /// The options, and whether the packet is cut, are the first descriptor's.
@@ -262,27 +307,35 @@ impl Burst<'_> {
         self.put_on_wire(control);
     }
 
-    /// Gives a buffer to the segments, and sends those that are complete.
-    fn cut(&mut self, mut buffer: DmaAddr, control: Control) {
+    /// Gives a buffer to the segments, from where it was left, and sends those that
+    /// are complete. Returns whether all of it was taken.
+    fn cut(&mut self, buffer: DmaAddr, control: Control) -> bool {
         let tag = self.tag(control);
         let tx = &mut *self.tx;
-        let segmenter = &mut tx.extended.segmenter;
-        let mut left = control.extended_len();
-        while left > 0 && !tx.discard && !segmenter.is_done() {
+        let (segmenter, cut_at) = (&mut tx.extended.segmenter, &mut tx.extended.cut_at);
+        let mut at = std::mem::take(cut_at);
+        let len = control.extended_len();
+        while at < len && !tx.discard && !segmenter.is_done() {
+            if self.spent >= self.budget {
+                *cut_at = at;
+                return false;
+            }
             let room = segmenter.room();
-            let len = room.len().min(left);
-            if let Err(fault) = self.buffers.read(buffer, &mut room[..len]) {
+            let part = room.len().min(len - at);
+            let from = buffer.offset(at as u64);
+            if let Err(fault) = self.buffers.read(from, &mut room[..part]) {
                 self.chip.port.report(fault);
                 tx.discard = true;
-                return;
+                return true;
             }
-            segmenter.filled(len);
-            buffer = buffer.offset(len as u64);
-            left -= len;
+            segmenter.filled(part);
+            at += part;
             if let Some(segment) = segmenter.segment() {
                 self.line.send(segment, tag);
+                self.spent += 1;
             }
         }
+        true
     }
 
     /// The last buffer of a packet that was cut has been given.
@@ -293,6 +346,7 @@ impl Burst<'_> {
         let tag = self.tag(control);
         if let Some(segment) = self.tx.extended.segmenter.cut_short() {
             self.line.send(segment, tag);
+            self.spent += 1;
         }
         self.line.delta.count(Stat::TSCTC);
         self.tx.begin_packet();
