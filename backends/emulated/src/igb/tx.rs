@@ -4,7 +4,7 @@ use super::chip::Chip;
 use super::core::{Core, Tx};
 use super::regs::{QUEUES, Tctl, cause, offset, queue};
 use super::stats::{Delta, Octets, Stat};
-use super::tx_queue::{Data, Job, TxQueue, keep_flags};
+use super::tx_queue::{Data, Job, LONGEST, TxQueue, keep_flags};
 use crate::fifo::Fifo;
 use crate::offload::{TAG_LEN, insert_tag};
 use crate::ring::Ring;
@@ -12,9 +12,6 @@ use softnet_dma_ring::{DmaAddr, DmaDomain, DmaFault, DmaWindow, DmaWords};
 use softnet_nic_hal::wire::Wire;
 use std::sync::atomic::Ordering;
 
-/// Bytes of the longest packet that the chip sends (RLPML's default, and so the
-/// longest that another of its kind would take).
-const LONGEST: usize = 0x2600;
 /// Bytes to which short packets are padded, without FCS.
 const SHORTEST: usize = 60;
 

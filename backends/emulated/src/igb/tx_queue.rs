@@ -1,11 +1,14 @@
 //! One transmit queue: its contexts, and the packet that its descriptors are
 //! gathered into (section 7.2.2).
 
-use super::core::MAX_PACKET;
 use super::regs::{Registers, offset};
 use crate::offload::{
     ChecksumField, KeepFlags, Network, Segmentation, Segmenter, TAG_LEN, Transport, ZeroSum,
 };
+
+/// Bytes of the longest packet that the chip sends, and of the longest segment
+/// (RLPML's default, and so the longest that another of its kind would take).
+pub(super) const LONGEST: usize = 0x2600;
 
 /// The queue's state between descriptors.
 pub(super) struct TxQueue {
@@ -202,13 +205,13 @@ impl TxQueue {
     pub(super) fn new() -> Self {
         Self {
             contexts: [Context::default(); 2],
-            packet: vec![0; TAG_LEN + MAX_PACKET].into(),
+            packet: vec![0; TAG_LEN + LONGEST].into(),
             len: 0,
             job: None,
             checksums: [None; 2],
             sctp: None,
             discard: false,
-            segmenter: Segmenter::new(MAX_PACKET),
+            segmenter: Segmenter::new(LONGEST),
             cut_at: 0,
         }
     }

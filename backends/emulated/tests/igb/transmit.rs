@@ -492,3 +492,27 @@ fn between_two_steps_of_a_packet_its_memory_and_the_card_can_be_taken_away() {
     assert!(!rig.step().again);
     assert!(rig.wire.sent().is_empty() && !ring.done(1));
 }
+
+#[test]
+fn a_segment_is_no_longer_than_the_longest_packet() {
+    const LONGEST: u64 = 0x2600;
+    for (excess, sent) in [(0, vec![LONGEST as usize, 60]), (1, vec![])] {
+        let mut rig = Rig::new();
+        let mut ring = rig.transmit();
+        let mss = LONGEST - 54 + excess;
+        ring.context(Context {
+            l4_len: 20,
+            mss,
+            tucmd: IPV4 | TCP,
+            ..OVER_IPV4
+        });
+        let packet = many(mss as usize + 1);
+        ring.put_part(&packet, WHOLE | TSE | IXSM | TXSM | (mss + 1) << 46);
+        ring.ring_doorbell(&rig);
+        rig.settle();
+        let lens: Vec<usize> = rig.wire.sent().iter().map(Vec::len).collect();
+        assert_eq!(lens, sent);
+        assert_eq!(rig.nic.counters().tx_discarded, excess);
+        assert!(ring.done(1));
+    }
+}
