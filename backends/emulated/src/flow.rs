@@ -158,7 +158,10 @@ impl Flow {
     /// What the partner is to be told for how full the receiver is: the quanta of
     /// a pause frame, of which 0 is the end of the silence.
     pub(crate) fn compare(&mut self, fill: &Fill, quanta: u16, now_ns: u64) -> Option<u16> {
-        let again = self.asked_until.is_none_or(|end| end <= now_ns);
+        // A silence of no time is over at once, and asked for once all the same.
+        let again = self
+            .asked_until
+            .is_none_or(|end| quanta != 0 && end <= now_ns);
         if fill.high != 0 && fill.used >= fill.high && again {
             self.ask(quanta, now_ns);
             return Some(quanta);

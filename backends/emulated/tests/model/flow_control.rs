@@ -188,3 +188,41 @@ fn software_asks_for_silence_with_a_bit_that_clears_itself() {
     rig.step();
     assert!(rig.wire.sent().is_empty());
 }
+
+#[test]
+fn a_silence_of_no_time_is_asked_for_once_until_the_fifo_has_drained() {
+    let mut rig = card(TFCE);
+    rig.w(FCTTV, 0);
+    rig.w(FCRTH, 8192);
+    rig.w(FCRTL, 1024);
+    let _rx = rig.rx_ring(16, SECRC);
+    for times in 1..3 {
+        rig.w(RDT, rig.r(RDH));
+        fill_fifo(&mut rig, 8192);
+        for _ in 0..5 {
+            rig.step();
+        }
+        assert_eq!(rig.wire.sent().len(), 1);
+        assert_eq!((rig.r(XOFFTXC), rig.r(XONTXC)), (0, 1), "the {times}.");
+        rig.w(RDT, (rig.r(RDH) + 15) % 16);
+        rig.settle();
+        assert!(rig.wire.sent().is_empty());
+    }
+}
+
+#[test]
+fn while_the_fifo_is_full_a_time_that_comes_later_is_asked_for() {
+    let mut rig = card(TFCE);
+    rig.w(FCTTV, 0);
+    rig.w(FCRTH, 8192);
+    let _rx = rig.rx_ring(16, SECRC);
+    rig.w(RDT, rig.r(RDH));
+    fill_fifo(&mut rig, 8192);
+    rig.wire.sent();
+    rig.w(FCTTV, 7);
+    rig.step();
+    rig.step();
+    let sent = rig.wire.sent();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0][16..18], [0, 7]);
+}
