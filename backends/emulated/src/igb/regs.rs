@@ -364,6 +364,9 @@ impl Registers {
             (offset::TCTL, 0xa004_00f8 | 1 << 26),
             (offset::TCTL_EXT, 0x0001_0840),
             (offset::DTXCTL, 0x44),
+            // CWR goes out in the first segment alone (RFC 3168, section 6.1.2). The
+            // 82599 has been measured to repeat it in the middle (FF6h), which
+            // FreeBSD (D44258) calls unexpected; of this chip no such thing is known.
             (offset::DTXTCPFLGL, 0x0f76_0ff6),
             (offset::DTXTCPFLGH, 0xf7f),
             (offset::RXCSUM, (Rxcsum::IPOFL | Rxcsum::TUOFL).bits()),

@@ -516,3 +516,29 @@ fn a_segment_is_no_longer_than_the_longest_packet() {
         assert!(ring.done(1));
     }
 }
+
+#[test]
+fn only_the_first_segment_says_that_the_window_was_reduced_unless_software_wants_more() {
+    const CWR: u8 = 0x80;
+    for (middle, repeated) in [(None, 0), (Some(0x0ff6_0ff6), CWR)] {
+        let mut rig = Rig::new();
+        let mut ring = rig.transmit();
+        if let Some(flags) = middle {
+            rig.w(DTXTCPFLGL, flags);
+        }
+        ring.context(Context {
+            l4_len: 20,
+            mss: 1,
+            tucmd: IPV4 | TCP,
+            ..OVER_IPV4
+        });
+        let mut packet = many(3);
+        packet[47] |= CWR;
+        ring.put_part(&packet, WHOLE | TSE | IXSM | TXSM | 3 << 46);
+        ring.ring_doorbell(&rig);
+        rig.settle();
+        let sent = rig.wire.sent();
+        let flags: Vec<u8> = sent.iter().map(|segment| segment[47] & CWR).collect();
+        assert_eq!(flags, [CWR, repeated, 0]);
+    }
+}
