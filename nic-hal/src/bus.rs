@@ -106,8 +106,9 @@ pub enum IrqReturn {
     None,
     /// It was, and was handled.
     Handled,
-    /// Who takes the function's pin for somebody else has masked it, and looks at it
-    /// by itself when that is over: there is no sense in calling him again.
+    /// It is not the time: who takes the function's pin for somebody else has masked
+    /// it, or another thread works on the device. He looks at it by himself when that
+    /// is over: there is no sense in calling him again.
     Masked,
 }
 

@@ -115,11 +115,10 @@ impl<P: PciDevice> Shared<P> {
         }
     }
 
-    /// The pin is asserted. Returns whether it was for this card; whoever works
-    /// with it finds out otherwise.
-    pub(crate) fn interrupt(&self) -> bool {
-        let served = self.window.request(|core| self.serve(core));
-        served.unwrap_or(true)
+    /// The pin is asserted. Returns whether it was for this card; `None`: whoever
+    /// works with it now finds out, and changes the mask when he is done.
+    pub(crate) fn interrupt(&self) -> Option<bool> {
+        self.window.request(|core| self.serve(core))
     }
 
     /// What the chip has to say; `None` when it is gone.

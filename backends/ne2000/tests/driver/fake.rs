@@ -416,7 +416,7 @@ impl Fake {
         }
         let handler = state.handler.clone();
         drop(state);
-        assert_eq!(handler.unwrap().interrupt(0), IrqReturn::Handled);
+        assert_eq!(handler.unwrap().interrupt(0), IrqReturn::Masked);
     }
 }
 
