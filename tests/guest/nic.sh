@@ -132,9 +132,10 @@ disturb() {
     done >/dev/null 2>&1 &
     load=$!
     "$@"
+    disturbed=$?
     kill $load
     wait $load 2>/dev/null
-    within 20 has_carrier && within 1 pings 3 56
+    [ $disturbed -eq 0 ] && within 20 has_carrier && within 20 pings 3 56
 }
 
 toggle() {
@@ -143,9 +144,20 @@ toggle() {
     done
 }
 
+link_losses() {
+    cat "/sys/class/net/$dev/carrier_down_count"
+}
+
+has_lost_link() {
+    [ "$(link_losses)" -gt "$losses" ]
+}
+
+# The link may be back before anybody has looked, so its losses are counted. A chip
+# without a link to negotiate says so.
 renegotiate() {
-    ethtool -r "$dev"
-    usleep 300000
+    losses=$(link_losses)
+    ethtool -r "$dev" || return 0
+    within 10 has_lost_link
 }
 
 # Through the kernel: configuration space is saved, the function reset, and restored.
@@ -156,7 +168,7 @@ reset_function() {
 }
 
 can_be_reset() {
-    grep -q flr "/sys/class/net/$dev/device/reset_method" 2>/dev/null
+    [ -e "/sys/class/net/$dev/device/reset" ]
 }
 
 reload() {
