@@ -150,5 +150,12 @@ impl Drop for Emulated {
 
 #[test]
 fn the_driver_on_the_emulated_chip_keeps_the_contract() {
-    conformance::assert_holds(Emulated::new);
+    let lacks = [
+        "the NIC handles no VLAN tags",
+        "the NIC does not tell",
+        "there is one queue",
+        "the NIC chooses queues itself",
+        "the NIC does not spread flows",
+    ];
+    conformance::assert_holds(&lacks, Emulated::new);
 }

@@ -125,5 +125,18 @@ impl Harness for Emulated {
 
 #[test]
 fn the_driver_on_the_emulated_chip_keeps_the_contract() {
-    conformance::assert_holds(Emulated::new);
+    let lacks = [
+        "the NIC fills in no checksums",
+        "the NIC cuts no segments",
+        "the NIC handles no VLAN tags",
+        "the NIC verifies no checksums",
+        "a packet is one frame",
+        "the NIC does not tell",
+        "there is one queue",
+        "the NIC chooses queues itself",
+        "the NIC does not spread flows",
+        "the NIC does not keep interrupts apart",
+        "the cable cannot be pulled",
+    ];
+    conformance::assert_holds(&lacks, Emulated::new);
 }

@@ -301,20 +301,43 @@ impl Harness for Fake {
     }
 }
 
+/// What AF_XDP gives no NIC, and what there is not to do with one queue.
+const LACKS: [&str; 12] = [
+    "a change of the station address",
+    "receive filters",
+    "the wire carries no such frames",
+    "the NIC cuts no segments",
+    "the NIC handles no VLAN tags",
+    "the NIC verifies no checksums",
+    "a packet is one frame",
+    "the NIC does not tell",
+    "there is one queue",
+    "the NIC chooses queues itself",
+    "the NIC has no such control plane",
+    "the NIC does not keep interrupts apart",
+];
+
+/// A NIC without room for metadata.
+#[track_caller]
+fn keeps_the_contract(make: fn() -> Fake) {
+    let lacks = [&LACKS[..], &["the NIC fills in no checksums"]].concat();
+    conformance::assert_holds(&lacks, make);
+}
+
 #[test]
 fn a_nic_whose_kernel_waits_to_be_woken_keeps_the_contract() {
-    conformance::assert_holds(Fake::new);
+    keeps_the_contract(Fake::new);
 }
 
 #[test]
 fn a_nic_whose_kernel_polls_keeps_the_contract() {
     // "A frame is not sent before the kick" holds as well: frames are gathered.
-    conformance::assert_holds(Fake::polling);
+    keeps_the_contract(Fake::polling);
 }
 
 #[test]
 fn a_nic_with_room_for_metadata_keeps_the_contract() {
-    conformance::assert_holds(Fake::with_metadata);
+    conformance::assert_holds(&LACKS, Fake::with_metadata);
 }
 
 #[test]

@@ -216,20 +216,49 @@ pub fn run<H: Harness>(mut make: impl FnMut() -> H) -> Vec<Outcome> {
     lines.iter().map(|line| outcome(line, make())).collect()
 }
 
-/// Makes every check, prints each outcome, and panics when one is broken.
+/// Makes every check, prints each outcome, and panics unless all that can be checked
+/// holds.
+///
+/// `lacks` are the reasons, as [`Verdict::NotApplicable`] gives them, for which checks may
+/// be left out with this NIC and this harness. A reason that is not among them means
+/// that the driver has lost something; one that does not come up, that it lacks it no
+/// more.
 ///
 /// # Panics
-/// When the NIC breaks the contract: this is for tests.
-#[expect(clippy::panic, reason = "this is how a test fails")]
-pub fn assert_holds<H: Harness>(make: impl FnMut() -> H) {
+/// When the NIC breaks the contract, or lacks something else: this is for tests.
+pub fn assert_holds<H: Harness>(lacks: &[&str], make: impl FnMut() -> H) {
+    assert_holds_but(&[], lacks, make);
+}
+
+/// As [`assert_holds`], but for the facts in `denied`, which have to be broken: hardware
+/// that does not do what its manual says may keep a driver from them.
+///
+/// # Panics
+/// When anything else is broken, one of these holds, or the NIC lacks something else:
+/// this is for tests.
+pub fn assert_holds_but<H: Harness>(denied: &[&str], lacks: &[&str], make: impl FnMut() -> H) {
     let outcomes = run(make);
     for outcome in &outcomes {
         std::println!("{outcome}");
     }
-    let is_broken = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Broken(_));
-    let broken: Vec<_> = outcomes.iter().filter(is_broken).collect();
-    if !broken.is_empty() {
-        let list: Vec<String> = broken.iter().map(|one| alloc::format!("{one}")).collect();
-        panic!("the NIC breaks its contract:\n{}", list.join("\n"));
-    }
+    let wrong = unexpected(&outcomes, denied, lacks);
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
+}
+
+/// What is broken or left out and is not to be, and what is to be and is not.
+fn unexpected(outcomes: &[Outcome], denied: &[&str], lacks: &[&str]) -> Vec<String> {
+    let is_expected = |outcome: &&Outcome| match &outcome.verdict {
+        Verdict::Broken(_) => denied.contains(&outcome.fact),
+        Verdict::NotApplicable(why) => lacks.contains(why) && !denied.contains(&outcome.fact),
+        Verdict::Held => !denied.contains(&outcome.fact),
+    };
+    let wrong = outcomes.iter().filter(|outcome| !is_expected(outcome));
+    let left_out = |lack: &&str| {
+        let mut verdicts = outcomes.iter().map(|outcome| &outcome.verdict);
+        verdicts.any(|verdict| matches!(verdict, Verdict::NotApplicable(why) if why == lack))
+    };
+    let gone = lacks.iter().filter(|lack| !left_out(lack));
+    let wrong = wrong.map(|outcome| alloc::format!("{outcome}"));
+    let gone = gone.map(|lack| alloc::format!("every check applies, in spite of: {lack}"));
+    wrong.chain(gone).collect()
 }
