@@ -54,15 +54,16 @@ impl<P: PciDevice> EthtoolOps for E1000<P> {
     /// `TX_VLAN` follows `RX_VLAN`: the chip has one switch for both.
     fn set_features(&self, on: Features) -> Result<(), NicError> {
         let mut control = self.control();
-        let before = control.settings.features;
-        control.settings.set_features(on)?;
-        let settings = control.settings;
-        if (before ^ settings.features).contains(Features::LOOPBACK) {
+        let mut settings = control.settings;
+        settings.set_features(on)?;
+        if (control.settings.features ^ settings.features).contains(Features::LOOPBACK) {
             selftest::set_loopback(
                 &self.shared().chip,
                 settings.features.contains(Features::LOOPBACK),
             )?;
         }
+        // What the device has refused is not remembered.
+        control.settings = settings;
         if control.is_open() {
             settings.program_features(self.shared());
             self.set_ctrl(Ctrl::VME, settings.ctrl() & Ctrl::VME);

@@ -177,15 +177,16 @@ impl<P: PciDevice> RxRing<P> {
             frame.set_continues(at != last);
             bytes += frame.len();
         }
-        let first = split.ready.pop_front();
+        let Some(mut first) = split.ready.pop_front() else {
+            // A device that writes descriptors anew has taken all bytes back.
+            return self.count_bad(whole.words[1]);
+        };
         self.tally.packets += 1;
         self.tally.bytes += bytes as u64;
-        if let Some(mut first) = first {
-            rx::describe(&mut first, whole.words);
-            self.finish(&mut first, whole.words[1]);
-            if let Some(split) = &mut self.split {
-                split.ready.push_front(first);
-            }
+        rx::describe(&mut first, whole.words);
+        self.finish(&mut first, whole.words[1]);
+        if let Some(split) = &mut self.split {
+            split.ready.push_front(first);
         }
     }
 
