@@ -78,6 +78,19 @@ fn our_e1000_driver_drives_an_82540em_through_vfio_by_its_pin() {
     drives(&E1000, "VFIO-INTx");
 }
 
+/// The 82574L, whose registers agree with the 82540EM's in what the driver uses. Linux has
+/// another driver for it.
+const E1000E: Chip = Chip {
+    qemus: "e1000e",
+    driver: "e1000e",
+    ..E1000
+};
+
+#[test]
+fn our_e1000_driver_drives_an_82574l_through_vfio_by_its_pin() {
+    drives(&E1000E, "VFIO-INTx");
+}
+
 #[test]
 fn our_igb_driver_drives_an_82576_through_vfio_by_msi_x() {
     drives(&IGB, "VFIO-MSIX");
