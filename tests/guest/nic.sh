@@ -167,8 +167,10 @@ reset_function() {
     ip link set "$dev" up
 }
 
+# A chip that can only be reset by its power states is left alone: with the 82540EM the
+# guest has stopped in that once in several runs, for a reason that is not known.
 can_be_reset() {
-    [ -e "/sys/class/net/$dev/device/reset" ]
+    grep -q flr "/sys/class/net/$dev/device/reset_method" 2>/dev/null
 }
 
 reload() {
