@@ -363,6 +363,21 @@ pub trait PciDevice: Send + Sync + 'static {
     /// Lets that much time pass for the device, in microseconds.
     fn delay_us(&self, us: u32);
 
+    /// Polls until `ready`, at most `polls` times, and lets `us` microseconds pass
+    /// for the device after each that was not. Returns whether it was ready.
+    fn poll(&self, polls: u32, us: u32, ready: impl Fn() -> bool) -> bool
+    where
+        Self: Sized,
+    {
+        (0..polls).any(|_| {
+            let now = ready();
+            if !now {
+                self.delay_us(us);
+            }
+            now
+        })
+    }
+
     /// Whether the device still answers.
     fn is_present(&self) -> bool {
         self.config_read32(0) != u32::MAX

@@ -19,6 +19,7 @@ extern crate std;
 pub mod bus;
 pub mod dim;
 pub mod ethtool;
+mod hang;
 pub mod irq;
 mod nic;
 mod stats;
@@ -28,6 +29,7 @@ mod sync;
 pub mod testing;
 pub mod wire;
 
+pub use hang::HangWatch;
 pub use nic::{
     IrqHandler, LinkState, MacAddress, NicCapabilities, NicError, NicHal, OpenConfig, QueueId,
     QueuePair, Queues, RingLimits, RxMode, WatchdogReport,

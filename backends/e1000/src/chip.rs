@@ -54,18 +54,6 @@ impl<P: PciDevice> Chip<P> {
         self.read(regs::STATUS);
     }
 
-    /// Polls until `ready`, at most `polls` times, and lets `us` microseconds
-    /// pass in between.
-    pub(crate) fn poll(&self, polls: u32, us: u32, ready: impl Fn() -> bool) -> bool {
-        (0..polls).any(|_| {
-            let now = ready();
-            if !now {
-                self.device.delay_us(us);
-            }
-            now
-        })
-    }
-
     /// Masks all interrupts and forgets those that are pending.
     pub(crate) fn mask_all(&self) {
         self.write(regs::IMC, Cause::all().bits());
@@ -95,7 +83,7 @@ impl<P: PciDevice> Chip<P> {
         self.write(regs::CTRL, (ctrl | Ctrl::RST).bits());
         // The device must not be touched while it starts to reset itself.
         self.device.delay_us(RESET_POLL_US);
-        let done = self.poll(RESET_POLLS, RESET_POLL_US, || {
+        let done = self.device.poll(RESET_POLLS, RESET_POLL_US, || {
             !Ctrl::from_bits_retain(self.read(regs::CTRL)).contains(Ctrl::RST)
         });
         if !done {

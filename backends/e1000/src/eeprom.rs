@@ -90,6 +90,7 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
         self.chip.write(regs::EERD, start);
         let done = |value: u32| value & done != 0;
         self.chip
+            .device
             .poll(EERD_POLLS, EERD_POLL_US, || {
                 done(self.chip.read(regs::EERD))
             })
@@ -109,7 +110,7 @@ impl<'a, P: PciDevice> Eeprom<'a, P> {
     fn read_bits(&self, address: u8) -> Option<u16> {
         let idle = self.eecd().difference(Eecd::SK | Eecd::CS | Eecd::DI);
         self.chip.write(regs::EECD, (idle | Eecd::REQ).bits());
-        let granted = self.chip.poll(GRANT_POLLS, GRANT_POLL_US, || {
+        let granted = self.chip.device.poll(GRANT_POLLS, GRANT_POLL_US, || {
             self.eecd().contains(Eecd::GNT)
         });
         let word = granted.then(|| self.read_selected(idle | Eecd::REQ | Eecd::CS, address));

@@ -8,7 +8,7 @@ use crate::ring::{BUFFER, Buffers, RxRing, TxRing};
 use crate::settings::{self, Settings};
 use crate::shared::{DESCRIPTOR, Descriptors, MAX_RING, RING_STEP, Shared};
 use crate::stats::{HwCounters, Statistics};
-use crate::watchdog::{self, HangWatch};
+use crate::watchdog;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::fmt;
@@ -16,8 +16,8 @@ use softnet_dma_ring::DmaRegion;
 use softnet_nic_hal::bus::{CoherentMemory, IrqMode, PciDevice};
 use softnet_nic_hal::ethtool::{EthtoolOps, Features};
 use softnet_nic_hal::{
-    IrqHandler, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
-    QueuePair, Queues, RingLimits, RxMode, WatchdogReport,
+    HangWatch, IrqHandler, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig,
+    QueueId, QueuePair, Queues, RingLimits, RxMode, WatchdogReport,
 };
 use spin::{Mutex, MutexGuard};
 

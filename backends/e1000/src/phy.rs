@@ -48,7 +48,7 @@ pub(crate) fn write<P: PciDevice>(chip: &Chip<P>, register: u32, value: u16) -> 
 
 fn transact<P: PciDevice>(chip: &Chip<P>, command: u32) -> Option<u16> {
     chip.write(regs::MDIC, command | regs::MDIC_PHY);
-    let ready = chip.poll(MDIC_POLLS, MDIC_POLL_US, || {
+    let ready = chip.device.poll(MDIC_POLLS, MDIC_POLL_US, || {
         chip.read(regs::MDIC) & regs::MDIC_R != 0
     });
     let value = chip.read(regs::MDIC);

@@ -151,7 +151,7 @@ fn causes<P: PciDevice>(chip: &Chip<P>, recorder: &Recorder<P>) -> Outcome {
         let silent = recorder.causes.load(Ordering::SeqCst) == 0;
         expect(silent, "a masked cause interrupts")?;
         chip.write(regs::IMS, cause.bits());
-        let came = chip.poll(POLLS, POLL_US, || {
+        let came = chip.device.poll(POLLS, POLL_US, || {
             recorder.causes.load(Ordering::SeqCst) & cause.bits() != 0
         });
         expect(came, "an enabled cause does not interrupt")?;
@@ -236,7 +236,7 @@ fn exchange<P: PciDevice>(shared: &Shared<P>) -> bool {
     chip.write(regs::TCTL, Tctl::all().bits());
     chip.write(regs::RDT, FRAMES as u32);
     chip.write(regs::TDT, FRAMES as u32);
-    chip.poll(POLLS, POLL_US, || {
+    chip.device.poll(POLLS, POLL_US, || {
         shared.rx.status_word(FRAMES - 1) & DD != 0
     })
 }
@@ -251,7 +251,9 @@ fn is_same<P: PciDevice>(shared: &Shared<P>, memory: &P::Coherent) -> bool {
 
 fn link_comes_up<P: PciDevice>(chip: &Chip<P>) -> Outcome {
     chip.set_link_up(Ctrl::empty());
-    let up = chip.poll(LINK_POLLS, LINK_POLL_US, || link_is_up(chip).is_ok());
+    let up = chip
+        .device
+        .poll(LINK_POLLS, LINK_POLL_US, || link_is_up(chip).is_ok());
     expect(up, "the link does not come up")
 }
 

@@ -3,43 +3,7 @@
 use crate::regs::{self, Status};
 use crate::shared::{Shared, count};
 use softnet_nic_hal::bus::PciDevice;
-use softnet_nic_hal::{LinkState, QueueId, WatchdogReport};
-
-/// A transmitter that stands for two watchdog intervals hangs.
-const HANG_NS: u64 = 4_000_000_000;
-
-/// Where the transmitter stood, and since when.
-#[derive(Debug, Default)]
-pub(crate) struct HangWatch {
-    standing: Option<Standing>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    head: u32,
-    since_ns: u64,
-}
-
-impl HangWatch {
-    /// Notes the head of a transmitter that has work; true once it has stood
-    /// too long, and then again only after as long.
-    fn note(&mut self, head: u32, now_ns: u64) -> bool {
-        let since_ns = match self.standing {
-            Some(standing) if standing.head == head => standing.since_ns,
-            _ => now_ns,
-        };
-        self.standing = Some(Standing { head, since_ns });
-        let hangs = now_ns.saturating_sub(since_ns) >= HANG_NS;
-        if hangs {
-            self.standing = None;
-        }
-        hangs
-    }
-
-    fn forget(&mut self) {
-        self.standing = None;
-    }
-}
+use softnet_nic_hal::{HangWatch, LinkState, QueueId, WatchdogReport};
 
 /// `open` is whether the transmitter is on.
 pub(crate) fn look<P: PciDevice>(

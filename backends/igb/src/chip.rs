@@ -88,18 +88,6 @@ impl<P: PciDevice> Chip<P> {
         self.read(regs::STATUS);
     }
 
-    /// Polls until `ready`, at most `polls` times, and lets `us` microseconds
-    /// pass in between.
-    pub(crate) fn poll(&self, polls: u32, us: u32, ready: impl Fn() -> bool) -> bool {
-        (0..polls).any(|_| {
-            let now = ready();
-            if !now {
-                self.device.delay_us(us);
-            }
-            now
-        })
-    }
-
     /// Masks all interrupts and forgets those that are pending. A cause that
     /// stays in EICR would keep a message from being sent for the next one.
     pub(crate) fn mask_all(&self) {
@@ -132,7 +120,10 @@ impl<P: PciDevice> Chip<P> {
         self.change_ctrl(Ctrl::empty(), Ctrl::RST);
         // The device must not be touched while it starts to reset itself.
         self.device.delay_us(RESET_POLL_US);
-        if !self.poll(RESET_POLLS, RESET_POLL_US, || self.is_reset()) {
+        if !self
+            .device
+            .poll(RESET_POLLS, RESET_POLL_US, || self.is_reset())
+        {
             return Err(ResetTimeout);
         }
         self.wait_for_eeprom();
@@ -148,7 +139,7 @@ impl<P: PciDevice> Chip<P> {
     /// refused: a board without an EEPROM does not, and what is needed of it is
     /// read, and verified, by itself.
     fn wait_for_eeprom(&self) {
-        self.poll(EEPROM_POLLS, RESET_POLL_US, || {
+        self.device.poll(EEPROM_POLLS, RESET_POLL_US, || {
             self.read(regs::EEC) & regs::EEC_AUTO_RD != 0
         });
     }
@@ -157,7 +148,7 @@ impl<P: PciDevice> Chip<P> {
     /// way (5.2.3.3): a reset in their midst can hang the bus.
     fn disable_master(&self) {
         self.change_ctrl(Ctrl::empty(), Ctrl::GIO_MASTER_DISABLE);
-        self.poll(MASTER_POLLS, MASTER_POLL_US, || {
+        self.device.poll(MASTER_POLLS, MASTER_POLL_US, || {
             !self.status().contains(Status::GIO_MASTER_ENABLE) || self.is_gone()
         });
     }
@@ -166,7 +157,8 @@ impl<P: PciDevice> Chip<P> {
     /// only then (8.10.8).
     pub(crate) fn enable_queue(&self, dctl: u32, thresholds: u32) -> Result<(), QueueTimeout> {
         self.write(dctl, thresholds | regs::Dctl::ENABLE.bits());
-        self.poll(QUEUE_POLLS, QUEUE_POLL_US, || self.is_enabled(dctl))
+        self.device
+            .poll(QUEUE_POLLS, QUEUE_POLL_US, || self.is_enabled(dctl))
             .then_some(())
             .ok_or(QueueTimeout)
     }
@@ -174,7 +166,7 @@ impl<P: PciDevice> Chip<P> {
     /// Switches a queue off, and waits for what it has under way.
     pub(crate) fn disable_queue(&self, dctl: u32) {
         self.write(dctl, 0);
-        self.poll(QUEUE_POLLS, QUEUE_POLL_US, || {
+        self.device.poll(QUEUE_POLLS, QUEUE_POLL_US, || {
             !self.is_enabled(dctl) || self.is_gone()
         });
         self.drain();

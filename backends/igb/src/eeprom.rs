@@ -52,7 +52,7 @@ pub(crate) fn mac<P: PciDevice>(chip: &Chip<P>) -> Result<MacAddress, ProbeError
 fn word<P: PciDevice>(chip: &Chip<P>, address: u16) -> Result<u16, EepromTimeout> {
     let start = u32::from(address) << regs::EERD_ADDR_SHIFT | regs::EERD_START;
     chip.write(regs::EERD, start);
-    let done = chip.poll(EERD_POLLS, EERD_POLL_US, || {
+    let done = chip.device.poll(EERD_POLLS, EERD_POLL_US, || {
         chip.read(regs::EERD) & regs::EERD_DONE != 0
     });
     done.then(|| (chip.read(regs::EERD) >> regs::EERD_DATA_SHIFT) as u16)

@@ -11,7 +11,7 @@ use crate::ring::{self, RxRing, RxShape, TxRing, TxShape};
 use crate::rss::Rss;
 use crate::shared::Shared;
 use crate::stats::{self, HwCounters, Statistics};
-use crate::watchdog::{self, HangWatch};
+use crate::watchdog::{self, HangWatches};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -114,7 +114,7 @@ pub(crate) struct Control {
     pub(crate) open: Option<Opened>,
     removed: bool,
     link_up: bool,
-    hang: HangWatch,
+    hang: HangWatches,
     tx_timeouts: u64,
 }
 
@@ -153,7 +153,7 @@ impl<P: PciDevice> Igb<P> {
                 open: None,
                 removed: false,
                 link_up: false,
-                hang: HangWatch::default(),
+                hang: HangWatches::default(),
                 tx_timeouts: 0,
             }),
         }))

@@ -79,7 +79,7 @@ impl<'a, P: PciDevice> Phy<'a, P> {
     /// operation").
     pub(crate) fn acquire(chip: &'a Chip<P>) -> Result<Self, PhyError> {
         let bit = phy_bit(chip);
-        let taken = chip.poll(LOCK_POLLS, LOCK_POLL_US, || {
+        let taken = chip.device.poll(LOCK_POLLS, LOCK_POLL_US, || {
             let take = |sync| (sync & (bit | bit << regs::FW_SHIFT) == 0).then_some(sync | bit);
             change_sync(chip, take).unwrap_or(false)
         });
@@ -133,7 +133,7 @@ impl<'a, P: PciDevice> Phy<'a, P> {
     fn access(&self, command: u32) -> Result<u32, PhyError> {
         let chip = self.chip;
         chip.write(regs::MDIC, command);
-        let ready = chip.poll(MDIC_POLLS, MDIC_POLL_US, || {
+        let ready = chip.device.poll(MDIC_POLLS, MDIC_POLL_US, || {
             chip.read(regs::MDIC) & regs::MDIC_R != 0
         });
         let value = chip.read(regs::MDIC);
@@ -147,7 +147,7 @@ impl<P: PciDevice> Drop for Phy<'_, P> {
         let bit = phy_bit(self.chip);
         // The register's own lock is held for microseconds only; a device that
         // keeps it is beyond help.
-        self.chip.poll(LOCK_POLLS, LOCK_POLL_US, || {
+        self.chip.device.poll(LOCK_POLLS, LOCK_POLL_US, || {
             change_sync(self.chip, |sync| Some(sync & !bit)).is_some()
         });
     }

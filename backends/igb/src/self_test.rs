@@ -119,7 +119,8 @@ fn test_link<P: PciDevice>(chip: &Chip<P>) -> Finding {
     phy.negotiate(PauseAbility::advertised(false, false))
         .map_err(silent)?;
     drop(phy);
-    chip.poll(LINK_POLLS, LINK_POLL_US, || link(chip).is_ok());
+    chip.device
+        .poll(LINK_POLLS, LINK_POLL_US, || link(chip).is_ok());
     link(chip)
 }
 
@@ -172,7 +173,7 @@ fn is_called<P: PciDevice>(chip: &Chip<P>, called: &AtomicBool) -> Finding {
     }
     chip.write(regs::IMS, Cause::LSC.bits());
     chip.write(regs::ICS, Cause::LSC.bits());
-    let came = chip.poll(POLLS, POLL_US, seen);
+    let came = chip.device.poll(POLLS, POLL_US, seen);
     chip.mask_all();
     came.then_some(()).ok_or("no interrupt comes")
 }
@@ -192,7 +193,9 @@ fn test_loopback<P: PciDevice>(chip: &Chip<P>, queue: &Queue<P>) -> Finding {
     queue.tx.describe(0, [start, SEND]);
     chip.write(queue.rx.register(queue::DT), 1);
     chip.write(queue.tx.register(queue::DT), 1);
-    let came = chip.poll(POLLS, POLL_US, || queue.rx.status_word(0) & 1 != 0);
+    let came = chip
+        .device
+        .poll(POLLS, POLL_US, || queue.rx.status_word(0) & 1 != 0);
     chip.disable_units();
     let same = (0..)
         .step_by(8)

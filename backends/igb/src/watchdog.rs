@@ -5,37 +5,25 @@ use crate::regs::{Status, queue};
 use crate::shared::Shared;
 use alloc::vec::Vec;
 use softnet_nic_hal::bus::PciDevice;
-use softnet_nic_hal::{LinkState, QueueId, WatchdogReport};
+use softnet_nic_hal::{HangWatch, LinkState, QueueId, WatchdogReport};
 
-/// A transmitter that stands for two watchdog intervals hangs.
-const HANG_NS: u64 = 4_000_000_000;
-
-/// Where each queue's transmitter stood, and since when.
+/// The watches of the open queues.
 #[derive(Debug, Default)]
-pub(crate) struct HangWatch {
-    queues: Vec<Option<Standing>>,
-}
+pub(crate) struct HangWatches(Vec<HangWatch>);
 
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    head: u32,
-    since_ns: u64,
-}
-
-impl HangWatch {
+impl HangWatches {
     /// Watches that many queues from now on.
     pub(crate) fn restart(&mut self, queues: u16) {
-        self.queues.clear();
-        self.queues.resize(usize::from(queues), None);
+        self.0.clear();
+        self.0.resize_with(usize::from(queues), HangWatch::default);
     }
 
-    /// The first queue whose transmitter stands too long. It is named again only
-    /// after as long.
+    /// The first queue whose transmitter stands too long.
     fn look<P: PciDevice>(&mut self, shared: &Shared<P>, now_ns: u64) -> Option<QueueId> {
-        let queues = shared.open_queues().zip(&mut self.queues);
+        let queues = shared.open_queues().zip(&mut self.0);
         let mut hung = None;
-        for (number, (queue, standing)) in (0..).zip(queues) {
-            if stands(shared, queue, standing, now_ns) {
+        for (number, (queue, hang)) in (0..).zip(queues) {
+            if stands(shared, queue, hang, now_ns) {
                 hung = hung.or(Some(QueueId(number)));
             }
         }
@@ -43,36 +31,28 @@ impl HangWatch {
     }
 
     fn forget(&mut self) {
-        self.queues.iter_mut().for_each(|standing| *standing = None);
+        self.0.iter_mut().for_each(HangWatch::forget);
     }
 }
 
-/// Notes the head of a transmitter that has work; true once it has stood too
-/// long.
 fn stands<P: PciDevice>(
     shared: &Shared<P>,
     queue: &Queue<P>,
-    standing: &mut Option<Standing>,
+    hang: &mut HangWatch,
     now_ns: u64,
 ) -> bool {
     let head = shared.chip.read(queue.tx.register(queue::DH));
     if head == shared.chip.read(queue.tx.register(queue::DT)) {
-        *standing = None;
+        hang.forget();
         return false;
     }
-    let since_ns = match *standing {
-        Some(standing) if standing.head == head => standing.since_ns,
-        _ => now_ns,
-    };
-    let hangs = now_ns.saturating_sub(since_ns) >= HANG_NS;
-    *standing = (!hangs).then_some(Standing { head, since_ns });
-    hangs
+    hang.note(head, now_ns)
 }
 
 /// `open` is whether the transmitters are on.
 pub(crate) fn look<P: PciDevice>(
     shared: &Shared<P>,
-    hang: &mut HangWatch,
+    hang: &mut HangWatches,
     open: bool,
     now_ns: u64,
 ) -> WatchdogReport {

@@ -94,25 +94,13 @@ impl<P: PciDevice> Chip<P> {
         self.read(regs::CR) == u8::MAX
     }
 
-    /// Polls until `ready`, at most `polls` times, and lets `us` microseconds
-    /// pass in between.
-    pub(crate) fn poll(&self, polls: u32, us: u32, ready: impl Fn() -> bool) -> bool {
-        (0..polls).any(|_| {
-            let now = ready();
-            if !now {
-                self.device.delay_us(us);
-            }
-            now
-        })
-    }
-
     /// Resets the card by its reset port, and leaves it stopped, with all
     /// interrupts masked and forgotten.
     pub(crate) fn reset(&self) -> Result<(), ResetTimeout> {
         let pulse = self.read(regs::RESET);
         self.write(regs::RESET, pulse);
         self.command(Cr::STOP);
-        let done = self.poll(RESET_POLLS, RESET_POLL_US, || {
+        let done = self.device.poll(RESET_POLLS, RESET_POLL_US, || {
             self.causes().contains(Isr::RST)
         });
         self.mask(Isr::empty());
@@ -210,7 +198,9 @@ impl<P: PciDevice> Chip<P> {
         (written..len)
             .step_by(step)
             .for_each(|_| self.write_data(0));
-        let done = self.poll(REMOTE_POLLS, 1, || self.causes().contains(Isr::RDC));
+        let done = self
+            .device
+            .poll(REMOTE_POLLS, 1, || self.causes().contains(Isr::RDC));
         self.end();
         if done { Ok(()) } else { Err(RemoteTimeout) }
     }

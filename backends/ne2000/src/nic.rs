@@ -7,15 +7,15 @@ use crate::probe::{self, PROM_WORDS, ProbeError};
 use crate::regs::{self, Cr, Isr};
 use crate::ring::{BUFFER, RxRing, TxRing};
 use crate::shared::Shared;
-use crate::watchdog::{self, HangWatch};
+use crate::watchdog;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::fmt;
 use softnet_nic_hal::bus::{IrqMode, PciDevice};
 use softnet_nic_hal::ethtool::EthtoolOps;
 use softnet_nic_hal::{
-    IrqHandler, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig, QueueId,
-    QueuePair, Queues, RingLimits, RxMode, WatchdogReport,
+    HangWatch, IrqHandler, MacAddress, NicCapabilities, NicError, NicHal, NicStats, OpenConfig,
+    QueueId, QueuePair, Queues, RingLimits, RxMode, WatchdogReport,
 };
 use spin::Mutex;
 

@@ -3,48 +3,7 @@
 use crate::core::Core;
 use crate::shared::{Shared, count};
 use softnet_nic_hal::bus::PciDevice;
-use softnet_nic_hal::{LinkState, QueueId, WatchdogReport};
-
-/// A transmitter that stands for two watchdog intervals hangs.
-const HANG_NS: u64 = 4_000_000_000;
-
-/// Where the transmitter stood, and since when.
-#[derive(Debug, Default)]
-pub(crate) struct HangWatch {
-    standing: Option<Standing>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    finished: u32,
-    since_ns: u64,
-}
-
-impl HangWatch {
-    /// Notes where a transmitter that has work stands; true once it has stood too
-    /// long, and then again only after as long.
-    fn note(&mut self, finished: u32, now_ns: u64) -> bool {
-        let since_ns = match self.standing {
-            Some(standing) if standing.finished == finished => standing.since_ns,
-            _ => now_ns,
-        };
-        self.standing = Some(Standing { finished, since_ns });
-        let hangs = now_ns.saturating_sub(since_ns) >= HANG_NS;
-        if hangs {
-            self.standing = None;
-        }
-        hangs
-    }
-
-    fn look(&mut self, core: &Core, now_ns: u64) -> bool {
-        let tx = &core.tx;
-        if tx.filled > 0 || tx.stuck && tx.waiting {
-            return self.note(tx.finished, now_ns);
-        }
-        self.standing = None;
-        false
-    }
-}
+use softnet_nic_hal::{HangWatch, LinkState, QueueId, WatchdogReport};
 
 /// The card has no register for its link: it is taken for up while the card is
 /// there.
@@ -82,9 +41,18 @@ fn tend<P: PciDevice>(
     if let Some(causes) = shared.causes() {
         shared.finish_sent(core, causes);
     }
-    let hangs = hang.look(core, now_ns);
+    let hangs = stands(core, hang, now_ns);
     if hangs {
         count(&shared.counters.tx_timeouts, 1);
     }
     hangs
+}
+
+fn stands(core: &Core, hang: &mut HangWatch, now_ns: u64) -> bool {
+    let tx = &core.tx;
+    if tx.filled > 0 || tx.stuck && tx.waiting {
+        return hang.note(tx.finished, now_ns);
+    }
+    hang.forget();
+    false
 }
