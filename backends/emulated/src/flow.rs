@@ -69,6 +69,22 @@ pub(crate) struct Fill {
     pub(crate) says_xon: bool,
 }
 
+/// FCRTL.XONE: below the low threshold, an XON is sent.
+const XONE: u32 = 1 << 31;
+
+impl Fill {
+    /// By the registers of the two thresholds, FCRTH and FCRTL.
+    pub(crate) fn new(used: usize, fcrth: u32, fcrtl: u32) -> Self {
+        let threshold = |register| (register & 0xfff8) as usize;
+        Self {
+            used,
+            high: threshold(fcrth),
+            low: threshold(fcrtl),
+            says_xon: fcrtl & XONE != 0,
+        }
+    }
+}
+
 impl Names {
     /// From pairs of registers: four bytes, and two.
     pub(crate) fn new(group: [u32; 2], station: [u32; 2], ethertype: u32) -> Self {

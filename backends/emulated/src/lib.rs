@@ -6,6 +6,7 @@ mod counters;
 mod doorbell;
 pub mod e1000;
 mod fifo;
+mod filter;
 mod flow;
 pub mod igb;
 mod mii;
@@ -16,6 +17,7 @@ pub mod pci;
 mod quiesce;
 mod ring;
 mod starved;
+mod statistics;
 mod sync;
 mod thread;
 

@@ -14,7 +14,6 @@
 
 use super::core::Core;
 use super::eeprom::Eeprom;
-use super::filter::RAH_AV;
 use super::interrupt::Interrupts;
 use super::loopback::Loopback;
 use super::phy::Phy;
@@ -23,6 +22,7 @@ use super::stats::Statistics;
 use super::{E1000Config, flow, rx, tx};
 use crate::counters::Counters;
 use crate::doorbell::Doorbell;
+use crate::filter::RAH_AV;
 use crate::model::{ModelCounters, Step};
 use crate::pci::FunctionPort;
 use crate::quiesce::Gate;

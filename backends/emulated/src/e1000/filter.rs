@@ -1,25 +1,12 @@
 //! Which frames are for this station (section 3.2.1).
 
 use super::regs::{Rctl, Registers, offset};
+use crate::filter::{Accept, BROADCAST, RAH_AV, multicast_entry};
 
 /// The address select field of RAH: compare the source address.
 const RAH_SOURCE: u32 = 1 << 16;
 /// The whole address select field.
 const RAH_SELECT: u32 = 3 << 16;
-/// The entry is valid.
-pub(super) const RAH_AV: u32 = 1 << 31;
-
-/// The broadcast address, as [`accept`] gives it.
-pub(super) const BROADCAST: u64 = 0xffff_ffff_ffff;
-
-/// Why a frame was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accept {
-    /// By its address, or because all of its kind are.
-    Exact,
-    /// Only by the multicast table, which others share: software must look.
-    Inexact,
-}
 
 /// The valid entries of the receive address table, taken out of the registers.
 #[derive(Clone, Debug, Default)]
@@ -79,15 +66,7 @@ pub(super) fn accept(
     listed.then_some((destination, Accept::Inexact))
 }
 
-/// The multicast table: RCTL.MO chooses twelve bits of the address, of which the
-/// upper seven name the word and the lower five the bit.
 fn in_table(destination: u64, rctl: Rctl, registers: &Registers) -> bool {
-    let shift = match rctl.field(Rctl::MO) {
-        0 => 36,
-        1 => 35,
-        2 => 34,
-        _ => 32,
-    };
-    let bits = (destination >> shift) as u32 & 0xfff;
-    registers.load(offset::MTA + (bits >> 5) * 4) >> (bits & 31) & 1 != 0
+    let (word, bit) = multicast_entry(destination, rctl.field(Rctl::MO));
+    registers.load(offset::MTA + word * 4) >> bit & 1 != 0
 }

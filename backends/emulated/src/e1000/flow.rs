@@ -8,9 +8,6 @@ use crate::flow::{Control, Fill, Flow, Heard, Listener, Names};
 use softnet_nic_hal::wire::Wire;
 use std::sync::atomic::Ordering;
 
-/// FCRTL.XONE: below the low threshold, an XON is sent.
-const XONE: u32 = 1 << 31;
-
 fn names(registers: &Registers) -> Names {
     let pair = |low, high| [low, high].map(|at| registers.load(at));
     Names::new(
@@ -69,20 +66,15 @@ pub(super) fn look_after_fifo(chip: &Chip, core: &mut Core, now_ns: u64, wire: &
         sender.pause(quanta, &mut core.delta);
     }
     if hardware {
-        let fill = fill(&chip.registers, core.rx.fifo.used());
+        let load = |register| chip.registers.load(register);
+        let fill = Fill::new(
+            core.rx.fifo.used(),
+            load(offset::FCRTH),
+            load(offset::FCRTL),
+        );
         if let Some(quanta) = core.flow.compare(&fill, quanta, now_ns) {
             sender.pause(quanta, &mut core.delta);
         }
-    }
-}
-
-fn fill(registers: &Registers, used: usize) -> Fill {
-    let threshold = |register| (registers.load(register) & 0xfff8) as usize;
-    Fill {
-        used,
-        high: threshold(offset::FCRTH),
-        low: threshold(offset::FCRTL),
-        says_xon: registers.load(offset::FCRTL) & XONE != 0,
     }
 }
 

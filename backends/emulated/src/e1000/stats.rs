@@ -2,7 +2,7 @@
 //! and are cleared by reading.
 
 use super::regs::offset;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::statistics::{Bank, PLACES, Tally, size_class};
 
 /// A 32-bit counter, by its place in the block of statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +44,7 @@ impl Stat {
     /// The counter of a packet's size class, of which `self` is the first: 64,
     /// 65-127, 128-255, 256-511, 512-1023, and 1024 to the largest.
     pub(super) const fn of_size(self, len: usize) -> Self {
-        let class = match len {
-            0..=64 => 0,
-            65..=127 => 1,
-            128..=255 => 2,
-            256..=511 => 3,
-            512..=1023 => 4,
-            _ => 5,
-        };
-        Self(self.0 + class)
+        Self(self.0 + size_class(len))
     }
 }
 
@@ -61,6 +53,7 @@ impl Octets {
     pub(super) const GOTC: Self = Self(1);
     pub(super) const TOR: Self = Self(2);
     pub(super) const TOT: Self = Self(3);
+    const COUNT: usize = 4;
 
     /// The counter that a register is half of, and whether it is the high half.
     fn half(index: usize) -> Option<(Self, bool)> {
@@ -76,89 +69,49 @@ impl Octets {
 
 /// The registers.
 pub(super) struct Statistics {
-    counts: [AtomicU32; 64],
-    octets: [AtomicU64; 4],
+    bank: Bank<{ Octets::COUNT }>,
 }
 
 impl Statistics {
     pub(super) const fn new() -> Self {
-        Self {
-            counts: [const { AtomicU32::new(0) }; 64],
-            octets: [const { AtomicU64::new(0) }; 4],
-        }
+        Self { bank: Bank::new() }
     }
 
     /// Reads and so clears a register. Of the 64-bit ones, reading the high half
     /// clears both.
     pub(super) fn read(&self, register: u32) -> u32 {
-        let index = (register.saturating_sub(offset::STATISTICS) / 4) as usize % 64;
+        let index = (register.saturating_sub(offset::STATISTICS) / 4) as usize % PLACES;
         match Octets::half(index) {
-            Some((Octets(at), false)) => {
-                self.octets[usize::from(at)].load(Ordering::Relaxed) as u32
-            }
-            Some((Octets(at), true)) => {
-                (self.octets[usize::from(at)].swap(0, Ordering::Relaxed) >> 32) as u32
-            }
-            None => self.counts[index].swap(0, Ordering::Relaxed),
+            Some((Octets(at), is_high)) => self.bank.read_half(at.into(), is_high),
+            None => self.bank.take(index),
         }
     }
 
     pub(super) fn reset(&self) {
-        for count in &self.counts {
-            count.store(0, Ordering::Relaxed);
-        }
-        for octets in &self.octets {
-            octets.store(0, Ordering::Relaxed);
-        }
+        self.bank.reset();
     }
 
     /// Adds what a burst has gathered, and empties it.
     pub(super) fn add(&self, delta: &mut Delta) {
-        let mut touched = std::mem::take(&mut delta.touched);
-        while touched != 0 {
-            let at = touched.trailing_zeros() as usize;
-            touched &= touched - 1;
-            let more = std::mem::take(&mut delta.counts[at]);
-            let sum = |count: u32| Some(count.saturating_add(more));
-            // It cannot fail, as `sum` always has an answer.
-            let _ = self.counts[at].fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-        }
-        for (octets, more) in self.octets.iter().zip(&mut delta.octets) {
-            let more = std::mem::take(more);
-            if more != 0 {
-                let sum = |count: u64| Some(count.saturating_add(more));
-                let _ = octets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-            }
-        }
+        self.bank.add(&mut delta.0);
     }
 }
 
 /// What one burst has counted and not yet added to the registers.
-pub(super) struct Delta {
-    counts: [u32; 64],
-    octets: [u64; 4],
-    /// Which of `counts` are not zero.
-    touched: u64,
-}
+pub(super) struct Delta(Tally<{ Octets::COUNT }>);
 
 impl Delta {
     pub(super) const fn new() -> Self {
-        Self {
-            counts: [0; 64],
-            octets: [0; 4],
-            touched: 0,
-        }
+        Self(Tally::new())
     }
 
     #[inline]
     pub(super) fn count(&mut self, stat: Stat) {
-        let at = usize::from(stat.0) % 64;
-        self.counts[at] += 1;
-        self.touched |= 1 << at;
+        self.0.count(stat.0, 1);
     }
 
     #[inline]
     pub(super) fn octets(&mut self, which: Octets, octets: usize) {
-        self.octets[usize::from(which.0) % 4] += octets as u64;
+        self.0.octets(which.0, octets);
     }
 }

@@ -15,7 +15,7 @@
 use super::IgbConfig;
 use super::clock::Clock;
 use super::core::Core;
-use super::filter::{Exact, RAH_AV};
+use super::filter::Exact;
 use super::interrupt::Interrupts;
 use super::nvm::Nvm;
 use super::phy::Phy;
@@ -24,6 +24,7 @@ use super::stats::Statistics;
 use super::{flow, rx, tx};
 use crate::counters::Counters;
 use crate::doorbell::Doorbell;
+use crate::filter::RAH_AV;
 use crate::mii::Link;
 use crate::model::Step;
 use crate::pci::FunctionPort;

@@ -1,10 +1,10 @@
 //! What the receiver knows of a frame before it is stored, and how the descriptor
 //! says so (section 7.1.5).
 
-use super::filter::Accept;
 use super::regs::{Registers, Rxcsum, offset};
 use super::rss::{Rss, Spread};
 use super::sctp;
+use crate::filter::Accept;
 use crate::offload::{Headers, Network, TAG_LEN, Transport, without_tag};
 use softnet_dma_ring::{DmaAddr, DmaFault, DmaWindow};
 

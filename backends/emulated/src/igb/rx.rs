@@ -2,7 +2,7 @@
 
 use super::chip::Chip;
 use super::core::{Core, MAX_PACKET, Rx};
-use super::filter::{Accept, BROADCAST, accept, accept_vlan};
+use super::filter::{accept, accept_vlan};
 use super::flow;
 pub(super) use super::lane::Lane;
 use super::lane::registers_of;
@@ -11,6 +11,7 @@ use super::regs::{Ctrl, QUEUES, Rctl, cause, offset, queue};
 use super::stamp;
 use super::stats::{Delta, Octets, Stat};
 use super::store::Store;
+use crate::filter::{Accept, BROADCAST};
 use crate::flow::{Control, Flow, Listener};
 use crate::offload::tag;
 use softnet_nic_hal::wire::Wire;

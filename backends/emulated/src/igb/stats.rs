@@ -3,7 +3,8 @@
 //! [`QueueStatistics`].
 
 use super::regs::QUEUES;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::statistics::{Bank, Tally, size_class};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The registers of 32 bits that the model counts in. The size classes of a
 /// direction are six in a row.
@@ -12,9 +13,6 @@ const REGISTERS: [u32; 35] = [
     0x406c, 0x4070, 0x4074, 0x4078, 0x407c, 0x4080, 0x40a0, 0x40a4, 0x40ac, 0x40d0, 0x40d4, 0x40d8,
     0x40dc, 0x40e0, 0x40e4, 0x40e8, 0x40ec, 0x40f0, 0x40f4, 0x40f8, 0x4104, 0x4118, 0x4120,
 ];
-
-/// Places for counters: as many as a word has bits.
-const PLACES: usize = 64;
 
 /// A 32-bit counter, by its place among [`REGISTERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +60,7 @@ impl Stat {
     /// The counter of a packet's size class, of which `self` is the first: 64,
     /// 65-127, 128-255, 256-511, 512-1023, and 1024 to the largest.
     pub(super) const fn of_size(self, len: usize) -> Self {
-        let class = match len {
-            0..=64 => 0,
-            65..=127 => 1,
-            128..=255 => 2,
-            256..=511 => 3,
-            512..=1023 => 4,
-            _ => 5,
-        };
-        Self(self.0 + class)
+        Self(self.0 + size_class(len))
     }
 }
 
@@ -100,8 +90,7 @@ impl Octets {
 
 /// The registers.
 pub(super) struct Statistics {
-    counts: [AtomicU32; PLACES],
-    octets: [AtomicU64; Octets::COUNT],
+    bank: Bank<{ Octets::COUNT }>,
     pub(super) queues: [QueueStatistics; QUEUES],
 }
 
@@ -183,8 +172,7 @@ pub(super) const QUEUE_BLOCKS: std::ops::RangeInclusive<u32> = 0x1_0000..=0x1_0f
 impl Statistics {
     pub(super) fn new() -> Self {
         Self {
-            counts: std::array::from_fn(|_| AtomicU32::new(0)),
-            octets: std::array::from_fn(|_| AtomicU64::new(0)),
+            bank: Bank::new(),
             queues: std::array::from_fn(|_| QueueStatistics::default()),
         }
     }
@@ -193,11 +181,10 @@ impl Statistics {
     /// clears both.
     pub(super) fn read(&self, register: u32) -> u32 {
         match Octets::half(register) {
-            Some((at, false)) => self.octets[at].load(Ordering::Relaxed) as u32,
-            Some((at, true)) => (self.octets[at].swap(0, Ordering::Relaxed) >> 32) as u32,
+            Some((at, is_high)) => self.bank.read_half(at, is_high),
             None => {
                 let place = REGISTERS.iter().position(|&at| at == register);
-                place.map_or(0, |at| self.counts[at].swap(0, Ordering::Relaxed))
+                place.map_or(0, |at| self.bank.take(at))
             }
         }
     }
@@ -209,12 +196,7 @@ impl Statistics {
     }
 
     pub(super) fn reset(&self) {
-        for count in &self.counts {
-            count.store(0, Ordering::Relaxed);
-        }
-        for octets in &self.octets {
-            octets.store(0, Ordering::Relaxed);
-        }
+        self.bank.reset();
         for queue in &self.queues {
             queue.reset();
         }
@@ -222,40 +204,16 @@ impl Statistics {
 
     /// Adds what a burst has gathered, and empties it.
     pub(super) fn add(&self, delta: &mut Delta) {
-        let mut touched = std::mem::take(&mut delta.touched);
-        while touched != 0 {
-            let at = touched.trailing_zeros() as usize;
-            touched &= touched - 1;
-            let more = std::mem::take(&mut delta.counts[at]);
-            let sum = |count: u32| Some(count.saturating_add(more));
-            // It cannot fail, as `sum` always has an answer.
-            let _ = self.counts[at].fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-        }
-        for (octets, more) in self.octets.iter().zip(&mut delta.octets) {
-            let more = std::mem::take(more);
-            if more != 0 {
-                let sum = |count: u64| Some(count.saturating_add(more));
-                let _ = octets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-            }
-        }
+        self.bank.add(&mut delta.0);
     }
 }
 
 /// What one burst has counted and not yet added to the registers.
-pub(super) struct Delta {
-    counts: [u32; PLACES],
-    octets: [u64; Octets::COUNT],
-    /// Which of `counts` are not zero.
-    touched: u64,
-}
+pub(super) struct Delta(Tally<{ Octets::COUNT }>);
 
 impl Delta {
     pub(super) const fn new() -> Self {
-        Self {
-            counts: [0; PLACES],
-            octets: [0; Octets::COUNT],
-            touched: 0,
-        }
+        Self(Tally::new())
     }
 
     #[inline]
@@ -265,13 +223,11 @@ impl Delta {
 
     #[inline]
     pub(super) fn counts(&mut self, stat: Stat, more: u32) {
-        let at = usize::from(stat.0) % PLACES;
-        self.counts[at] += more;
-        self.touched |= 1 << at;
+        self.0.count(stat.0, more);
     }
 
     #[inline]
     pub(super) fn octets(&mut self, which: Octets, octets: usize) {
-        self.octets[usize::from(which.0) % Octets::COUNT] += octets as u64;
+        self.0.octets(which.0, octets);
     }
 }

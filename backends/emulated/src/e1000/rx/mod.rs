@@ -5,10 +5,11 @@ mod packet;
 
 use super::chip::Chip;
 use super::core::{Core, MAX_PACKET, Rx};
-use super::filter::{Accept, BROADCAST, Exact, accept};
+use super::filter::{Exact, accept};
 use super::flow;
 use super::regs::{Cause, Rctl, offset};
 use super::stats::{Delta, Octets, Stat};
+use crate::filter::{Accept, BROADCAST};
 use crate::flow::{Control, Flow, Listener};
 use crate::ring::Ring;
 use offload::Offload;
